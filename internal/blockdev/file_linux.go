@@ -1,0 +1,138 @@
+package blockdev
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrInUse is returned by Open for a block device that the kernel has mounted
+// or mapped, and for a file that another process holds open exclusively.
+var ErrInUse = errors.New("in use")
+
+// Mode says what a File is opened for.
+type Mode int
+
+const (
+	// ReadOnly opens for reading.
+	ReadOnly Mode = iota
+	// ReadWrite opens for reading and writing, beside others.
+	ReadWrite
+	// Exclusive opens for reading and writing, and fails with ErrInUse when
+	// a block device is mounted or mapped (O_EXCL), or a file is locked.
+	Exclusive
+)
+
+// File is a Device on a regular file or a block device. Its size is fixed at
+// the time of Open.
+type File struct {
+	f     *os.File
+	size  int64
+	block bool
+}
+
+// Open opens the file or block device at path.
+func Open(path string, mode Mode) (*File, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	block := st.Mode().Type() == os.ModeDevice
+	if !block && !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is neither a block device nor a file", path)
+	}
+	flags := os.O_RDONLY
+	if mode != ReadOnly {
+		flags = os.O_RDWR
+	}
+	if mode == Exclusive && block {
+		flags |= unix.O_EXCL
+	}
+	f, err := os.OpenFile(path, flags, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return nil, fmt.Errorf("%s: %w", path, ErrInUse)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d := &File{f: f, size: st.Size(), block: block}
+	if err := d.setUp(mode); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return d, nil
+}
+
+func (d *File) setUp(mode Mode) error {
+	if d.block {
+		size, err := deviceSize(d.f)
+		d.size = size
+		return err
+	}
+	if mode != Exclusive {
+		return nil
+	}
+	err := unix.Flock(int(d.f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrInUse
+	}
+	return err
+}
+
+// deviceSize asks the kernel for a block device's length in bytes.
+func deviceSize(f *os.File) (int64, error) {
+	var size uint64
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.BLKGETSIZE64, uintptr(unsafe.Pointer(&size)))
+	if errno != 0 {
+		return 0, fmt.Errorf("asking for the device's size: %w", errno)
+	}
+	return int64(size), nil
+}
+
+// Name is the path that was opened.
+func (d *File) Name() string { return d.f.Name() }
+
+// IsBlock says whether this is a block device, not a regular file.
+func (d *File) IsBlock() bool { return d.block }
+
+// OSFile is the open file, for ioctls.
+func (d *File) OSFile() *os.File { return d.f }
+
+// Size implements Device.
+func (d *File) Size() int64 { return d.size }
+
+// ReadAt implements io.ReaderAt.
+func (d *File) ReadAt(p []byte, off int64) (int, error) {
+	if off >= d.size {
+		return 0, io.EOF
+	}
+	return d.f.ReadAt(p, off)
+}
+
+// WriteAt implements io.WriterAt; a write past the end writes nothing, so a
+// regular file never grows.
+func (d *File) WriteAt(p []byte, off int64) (int, error) {
+	if err := CheckBounds(off, int64(len(p)), d.size); err != nil {
+		return 0, err
+	}
+	return d.f.WriteAt(p, off)
+}
+
+// Sync implements Device with fsync(2).
+func (d *File) Sync() error { return d.f.Sync() }
+
+// Invalidate implements Invalidator: clean pages of the range are dropped
+// from the page cache. Dirty pages stay, so Sync first.
+func (d *File) Invalidate(off, n int64) error {
+	if err := unix.Fadvise(int(d.f.Fd()), off, n, unix.FADV_DONTNEED); err != nil {
+		return fmt.Errorf("dropping %s from the page cache: %w", d.f.Name(), err)
+	}
+	return nil
+}
+
+// Close closes the file; it does not sync.
+func (d *File) Close() error { return d.f.Close() }

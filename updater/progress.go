@@ -1,0 +1,34 @@
+package updater
+
+// A Step names a part of an operation in progress events.
+type Step string
+
+// The steps, in the order in which an Apply goes through them.
+const (
+	StepResolve  Step = "resolve"   // asking for the image
+	StepFetch    Step = "fetch"     // reading and checking the layers
+	StepCompare  Step = "compare"   // looking for blocks that are in the slot already
+	StepWrite    Step = "write"     // writing the image
+	StepReadBack Step = "read back" // reading the slot past the page cache
+	StepCommit   Step = "commit"    // manifest, footer, boot state
+	StepCopy     Step = "copy"      // copying a slot into another
+	StepVerify   Step = "verify"    // reading a slot against its hash tree
+)
+
+// An Event is a moment of a running operation.
+type Event struct {
+	Step  Step  `json:"step"`
+	Done  int64 `json:"done"`            // bytes
+	Total int64 `json:"total,omitempty"` // bytes; 0 when nobody knows
+}
+
+// Progress is told about a running operation, from one goroutine at a time. It
+// may be nil.
+type Progress func(Event)
+
+// Report calls p unless it is nil.
+func (p Progress) Report(step Step, done, total int64) {
+	if p != nil {
+		p(Event{Step: step, Done: done, Total: total})
+	}
+}

@@ -1,0 +1,172 @@
+// Package vm runs guests in QEMU for tests and for the demonstration: disks
+// that are files, a console that can be read and typed into, and a guest agent
+// that sends typed events and runs commands.
+package vm
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// AgentPort is the name of the virtio-serial port that the guest's agent
+// talks on.
+const AgentPort = "abupdate.agent"
+
+// OVMF's images in Debian's package ovmf.
+const (
+	ovmfCode = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	ovmfVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+)
+
+// A Config describes a guest. It boots Kernel directly when that is given,
+// else through UEFI from its first disk.
+type Config struct {
+	// Kernel and Initrd are files; Append is the kernel's command line.
+	Kernel, Initrd, Append string
+	// Disks become virtio-blk disks, in order vda, vdb, ...
+	Disks []Disk
+	// MemoryMiB defaults to 256.
+	MemoryMiB int
+	// Vars is the file of UEFI variables; it is made when it does not exist.
+	// Empty means one that lives as long as the guest.
+	Vars string
+	// Forward lets the guest reach a TCP service of this host, and nothing
+	// else: guest address "10.0.2.100:5000" to host address "127.0.0.1:PORT".
+	// A guest without any has no network.
+	Forward map[string]string
+	// NoReboot ends QEMU when the guest reboots.
+	NoReboot bool
+	// ConsoleLog receives everything that the guest prints; empty means none.
+	ConsoleLog string
+	// Args are further arguments for QEMU.
+	Args []string
+}
+
+// A Disk is a raw image file, as a virtio-blk disk with a write-back cache: a
+// killed QEMU loses what the guest has not written, never what it has.
+type Disk struct {
+	Path     string
+	ReadOnly bool
+	// Serial is the disk's serial number, at most 20 bytes.
+	Serial string
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Kernel == "" && len(c.Disks) == 0:
+		return errors.New("starting guest: neither a kernel nor a disk to boot from")
+	case c.Kernel == "" && (c.Initrd != "" || c.Append != ""):
+		return errors.New("starting guest: initrd or command line without a kernel")
+	}
+	for _, d := range c.Disks {
+		if _, err := os.Stat(d.Path); err != nil {
+			return fmt.Errorf("starting guest: %w", err)
+		}
+	}
+	return nil
+}
+
+// args returns QEMU's arguments without those for the console and the agent,
+// which differ between our own run and one by hand.
+func (c Config) args(vars string) []string {
+	accel := os.Getenv("ABUPDATE_QEMU_ACCEL")
+	if accel == "" {
+		// KVM may open and then hang the guest on nested machines, so it is
+		// asked for, never guessed.
+		accel = "tcg,thread=multi"
+	}
+	mem := c.MemoryMiB
+	if mem == 0 {
+		mem = 256
+	}
+	a := []string{"-machine", "q35", "-accel", accel, "-cpu", "max", "-smp", "1", "-m", strconv.Itoa(mem),
+		"-nodefaults", "-no-user-config", "-display", "none"}
+	if c.NoReboot {
+		a = append(a, "-no-reboot")
+	}
+	if c.Kernel != "" {
+		a = append(a, "-kernel", c.Kernel)
+		if c.Initrd != "" {
+			a = append(a, "-initrd", c.Initrd)
+		}
+		if c.Append != "" {
+			a = append(a, "-append", c.Append)
+		}
+	} else {
+		a = append(a, "-drive", "if=pflash,format=raw,readonly=on,file="+comma(ovmfCode),
+			"-drive", "if=pflash,format=raw,file="+comma(vars))
+	}
+	for i, d := range c.Disks {
+		a = append(a, d.args(i, i == 0 && c.Kernel == "")...)
+	}
+	if len(c.Forward) > 0 {
+		a = append(a, "-netdev", c.netdev(), "-device", "virtio-net-pci,netdev=net0,romfile=")
+	}
+	return append(a, c.Args...)
+}
+
+func (d Disk) args(i int, boot bool) []string {
+	id := "disk" + strconv.Itoa(i)
+	drive := "if=none,format=raw,cache=writeback,id=" + id + ",file=" + comma(d.Path)
+	if d.ReadOnly {
+		drive += ",readonly=on"
+	}
+	dev := "virtio-blk-pci,drive=" + id
+	if d.Serial != "" {
+		dev += ",serial=" + comma(d.Serial)
+	}
+	if boot {
+		dev += ",bootindex=0"
+	}
+	return []string{"-drive", drive, "-device", dev}
+}
+
+func (c Config) netdev() string {
+	var b strings.Builder
+	b.WriteString("user,id=net0,restrict=on")
+	for _, guest := range sortedKeys(c.Forward) {
+		fmt.Fprintf(&b, ",guestfwd=tcp:%s-tcp:%s", guest, c.Forward[guest])
+	}
+	return b.String()
+}
+
+// comma doubles commas, as QEMU's option syntax wants it.
+func comma(s string) string { return strings.ReplaceAll(s, ",", ",,") }
+
+// Command returns a shell command that starts the same guest by hand, with its
+// console on the terminal.
+func (c Config) Command() string {
+	vars := c.Vars
+	if vars == "" && c.Kernel == "" {
+		vars = "vars.fd"
+	}
+	var b strings.Builder
+	if c.Kernel == "" {
+		if _, err := os.Stat(vars); err != nil {
+			fmt.Fprintf(&b, "cp %s %s && ", ovmfVars, quote(vars))
+		}
+	}
+	b.WriteString(binary())
+	for _, a := range append(c.args(vars), "-serial", "mon:stdio") {
+		b.WriteString(" " + quote(a))
+	}
+	return b.String()
+}
+
+func binary() string {
+	if q := os.Getenv("ABUPDATE_QEMU"); q != "" {
+		return q
+	}
+	return "qemu-system-x86_64"
+}
+
+func quote(s string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+,./:@%"
+	if s != "" && strings.Trim(s, plain) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

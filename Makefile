@@ -1,0 +1,79 @@
+# make demo and make test do their own set-up on a fresh Debian 12 or 13.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+# A Go that scripts/go-toolchain fetched comes first; mkfs and its like are not
+# in every user's PATH.
+export PATH := $(CURDIR)/.cache/go/bin:$(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+
+export ABUPDATE_CACHE ?= $(CURDIR)/.cache
+FUZZTIME ?= 30s
+LDFLAGS  := -s -w
+UNIT      = $$(go list ./... | grep -v '/qemu-tests')
+
+.PHONY: help
+help:
+	@echo "make demo    boot a real Debian image, update it, break it, reset it (in QEMU)"
+	@echo "make test    check, then the QEMU tests"
+	@echo "make check   gofmt, vet, staticcheck, import rules, unit tests with -race, arm64 build"
+	@echo "make qemu    the QEMU tests alone"
+	@echo "make build   bin/abupdate, bin/abinit, bin/guest"
+	@echo "make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME)"
+	@echo "make bench   the benchmarks"
+	@echo "make clean   removes bin/ and dist/; 'make distclean' .cache/ too"
+
+.PHONY: packages toolchain
+packages:
+	@scripts/packages
+toolchain: packages
+	@scripts/go-toolchain
+
+.PHONY: build
+build: toolchain
+	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/abupdate ./cmd/abinit ./qemu-tests/guest
+
+.PHONY: check gofmt vet unit arm64
+check: toolchain gofmt vet unit arm64
+
+gofmt: toolchain
+	@list=$$(find . -name '*.go' -not -path './.cache/*' -print0 | xargs -0 gofmt -l); \
+	if [ -n "$$list" ]; then echo "gofmt is needed for:"; echo "$$list"; exit 1; fi
+
+vet: toolchain
+	go vet ./...
+	go tool staticcheck ./...
+
+# The import rules are a test like the others (internal/depcheck).
+unit: toolchain
+	CGO_ENABLED=1 go test -race -p 2 -timeout 15m $(UNIT)
+
+arm64: toolchain
+	CGO_ENABLED=0 GOARCH=arm64 go build ./...
+
+.PHONY: qemu
+qemu: build
+	go test -count=1 -timeout 30m ./qemu-tests/...
+
+# One after the other also under make -j: the machines want the processors.
+.PHONY: test
+test:
+	$(MAKE) check
+	$(MAKE) qemu
+
+.PHONY: demo
+demo: build
+	@bin/abupdate demo
+
+.PHONY: fuzz bench
+fuzz: toolchain
+	scripts/fuzz $(FUZZTIME)
+bench: toolchain
+	go test -run '^$$' -bench . -benchmem $(UNIT)
+
+.PHONY: clean distclean
+clean:
+	rm -rf bin dist
+distclean: clean
+	rm -rf .cache

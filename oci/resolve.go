@@ -1,0 +1,81 @@
+package oci
+
+import (
+	"context"
+	"net/http"
+	"runtime"
+
+	"github.com/abupdate/abupdate/internal/fault"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Options says how an image is found and read; the zero value works.
+type Options struct {
+	// Platform picks an image out of a multi-platform index ("linux/arm64");
+	// "" means linux on this machine's architecture.
+	Platform string
+	// SpoolDir is where a registry's layers wait between the two passes over
+	// them; "" means os.TempDir. Close removes what was spooled.
+	SpoolDir string
+	Limits   Limits
+	// Insecure speaks plain HTTP, and nothing else, to the registry. Hosts on
+	// this machine's loopback may always be spoken to without TLS.
+	Insecure bool
+	// Parallel is the number of layers downloaded at a time; 0 means 3.
+	Parallel int
+	// Progress, when set, is called now and then, from several goroutines but
+	// never at the same time.
+	Progress func(Progress)
+	// Transport carries all requests to registries; nil means Go's default.
+	Transport http.RoundTripper
+}
+
+// Progress tells how far a phase of the work has come.
+type Progress struct {
+	Phase string // "download", "index" or "content"
+	// Done and Total count compressed bytes of layers.
+	Done, Total int64
+}
+
+// Limits stop an image that would eat the device. A zero field means the
+// default given at it.
+type Limits struct {
+	Entries       int   // tar entries of all layers; 2,000,000
+	LayerBytes    int64 // uncompressed bytes of one layer; 32 GiB
+	TotalBytes    int64 // bytes of all regular files of the flattened image, holes included; 64 GiB
+	MetadataBytes int64 // names, link targets and extended attributes of all layers; 512 MiB
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Entries == 0 {
+		l.Entries = 2_000_000
+	}
+	if l.LayerBytes == 0 {
+		l.LayerBytes = 32 << 30
+	}
+	if l.TotalBytes == 0 {
+		l.TotalBytes = 64 << 30
+	}
+	if l.MetadataBytes == 0 {
+		l.MetadataBytes = 512 << 20
+	}
+	return l
+}
+
+// platform returns the wanted platform.
+func (o Options) platform() (v1.Platform, error) {
+	if o.Platform == "" {
+		return v1.Platform{OS: "linux", Architecture: runtime.GOARCH}, nil
+	}
+	p, err := v1.ParsePlatform(o.Platform)
+	if err != nil || p.OS == "" || p.Architecture == "" {
+		return v1.Platform{}, fault.Errorf(fault.Usage, "platform %q: want OS/ARCHITECTURE, as linux/arm64", o.Platform)
+	}
+	return *p, nil
+}
+
+// Resolve finds the image that ref names and reads its manifest and config,
+// digests checked; no layer is read yet. The caller closes the image.
+func Resolve(ctx context.Context, ref Reference, opt Options) (*Image, error) {
+	return nil, fault.Errorf(fault.Other, "resolving %v: not yet", ref)
+}

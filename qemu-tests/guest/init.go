@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A config is /etc/guest.json: how this image behaves once it has said that
+// it is there. "" serves the host; "panic", "exit" and "hang" are broken.
+type config struct {
+	Mode string `json:"mode"`
+}
+
+// runInit is the init of the tiny image. It never returns; where it fails it
+// says so and exits, which the kernel answers with a panic.
+func runInit() {
+	if err := initialize(); err != nil {
+		fmt.Printf("guest: %v\n", err)
+		os.Exit(1)
+	}
+	select {}
+}
+
+func initialize() error {
+	mountMissing()
+	os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+	os.Setenv("HOME", "/root")
+	loadModules("/etc/guest.modules")
+	if err := networkUp(); err != nil {
+		fmt.Printf("guest: %v\n", err)
+	}
+	var cfg config
+	if b, err := os.ReadFile("/etc/guest.json"); err == nil {
+		if err := json.Unmarshal(b, &cfg); err != nil {
+			return fmt.Errorf("reading /etc/guest.json: %w", err)
+		}
+	}
+	fmt.Printf("guest: version %s, mode %q\n", osVersion("/etc/os-release"), cfg.Mode)
+	a, err := openAgent()
+	if err != nil {
+		return err
+	}
+	if err := a.announce(cfg.Mode); err != nil {
+		return err
+	}
+	if cfg.Mode != "" {
+		act(cfg.Mode)
+	}
+	return a.serve()
+}
+
+// mountMissing mounts what an initramfs may not have handed over.
+func mountMissing() {
+	for _, m := range []struct{ dir, fstype string }{
+		{"/proc", "proc"}, {"/sys", "sysfs"}, {"/dev", "devtmpfs"}, {"/run", "tmpfs"}, {"/tmp", "tmpfs"},
+	} {
+		if !mounted(m.dir) {
+			if err := unix.Mount(m.fstype, m.dir, m.fstype, 0, ""); err != nil {
+				fmt.Printf("guest: mounting %s: %v\n", m.dir, err)
+			}
+		}
+	}
+}
+
+// mounted compares device numbers, since /proc may be what is missing.
+func mounted(dir string) bool {
+	var a, b unix.Stat_t
+	return unix.Stat(dir, &a) == nil && unix.Stat(dir+"/..", &b) == nil && a.Dev != b.Dev
+}
+
+// loadModules loads the files named in list, one a line, in order.
+func loadModules(list string) {
+	f, err := os.Open(list)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		if err := loadModule(strings.TrimPrefix(sc.Text(), "?")); err != nil {
+			fmt.Printf("guest: %v\n", err)
+		}
+	}
+}
+
+func loadModule(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return fmt.Errorf("loading module: %w", err)
+	}
+	defer f.Close()
+	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("loading module %s: %w", file, err)
+	}
+	return nil
+}
+
+// act does what ends a normal life, as init or below systemd.
+func act(what string) {
+	fmt.Printf("guest: doing %s\n", what)
+	switch what {
+	case "panic":
+		os.WriteFile("/proc/sys/kernel/sysrq", []byte("1"), 0)
+		os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
+	case "exit":
+		os.Exit(3)
+	case "hang":
+		select {}
+	case "reboot", "poweroff":
+		if os.Getpid() != 1 {
+			exec.Command("systemctl", what).Run()
+			return
+		}
+		unix.Sync()
+		time.Sleep(10 * time.Millisecond) // the console's last line
+		cmd := unix.LINUX_REBOOT_CMD_RESTART
+		if what == "poweroff" {
+			cmd = unix.LINUX_REBOOT_CMD_POWER_OFF
+		}
+		unix.Reboot(cmd)
+	default:
+		fmt.Printf("guest: cannot do %q\n", what)
+	}
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+type tool struct {
+	min int // arguments
+	run func(args []string) error
+}
+
+// tools stand in for the shell that the tiny image does not have.
+var tools = map[string]tool{
+	"cat":   {1, cat},
+	"ls":    {1, ls},
+	"write": {2, func(a []string) error { return write(a[0], a[1]) }},
+	"mkdir": {1, func(a []string) error { return os.MkdirAll(a[0], 0o755) }},
+	"rm":    {1, func(a []string) error { return os.RemoveAll(a[0]) }},
+	"mount": {3, func(a []string) error { return mount(a) }},
+	"list":  {1, func(a []string) error { return list(a[0], os.Stdout) }},
+	"sync":  {0, func([]string) error { unix.Sync(); return nil }},
+}
+
+func toolNames() string { return strings.Join(slices.Sorted(maps.Keys(tools)), " ") }
+
+func cat(files []string) error {
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(os.Stdout, f)
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ls(dirs []string) error {
+	for _, d := range dirs {
+		entries, err := os.ReadDir(d)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			fmt.Println(filepath.Join(d, e.Name()))
+		}
+	}
+	return nil
+}
+
+// write makes a file durable with the folder that names it.
+func write(name, text string) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		return err
+	}
+	unix.Sync()
+	return nil
+}
+
+// mount takes device, folder, type and optionally data; always read-only.
+func mount(a []string) error {
+	if err := os.MkdirAll(a[1], 0o755); err != nil {
+		return err
+	}
+	data := ""
+	if len(a) > 3 {
+		data = a[3]
+	}
+	if err := unix.Mount(a[0], a[1], a[2], unix.MS_RDONLY, data); err != nil {
+		return fmt.Errorf("mounting %s on %s: %w", a[0], a[1], err)
+	}
+	return nil
+}

@@ -111,6 +111,9 @@ type State struct {
 	Slots   [2]SlotState `json:"slots"` // A and B: see Slot
 	OneShot Slot         `json:"one_shot,omitempty"`
 	Reset   ResetPhase   `json:"reset,omitempty"`
+	// MakingVar says that the file system of var is being made: until it is
+	// cleared, whatever a cut left there is void and is made again.
+	MakingVar bool `json:"making_var,omitempty"`
 	// Denied lists digests that failed on this device, newest last.
 	Denied   []string `json:"denied,omitempty"`
 	Events   []Event  `json:"events,omitempty"` // newest last

@@ -118,6 +118,9 @@ func parsePE(stub []byte) (*peStub, error) {
 	end := up(p.nextFile, p.fileAlign)
 	p.image = make([]byte, end)
 	copy(p.image, stub[:p.nextFile])
+	// systemd 252's stub declares 512 bytes, which no loader needs: the new
+	// sections lie on pages, as its own tools put them.
+	p.vmaAlign = max(p.vmaAlign, 4096)
 	p.nextFile, p.nextVMA = end, up(p.nextVMA, p.vmaAlign)
 	return p, nil
 }

@@ -1,0 +1,117 @@
+package verity
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+)
+
+// VerifyBlock checks one data block against its hash.
+func (t *Tree) VerifyBlock(i int64, p []byte) error {
+	if i < 0 || i >= t.DataBlocks {
+		return fmt.Errorf("data block %d of %d: %w", i, t.DataBlocks, ErrCorrupt)
+	}
+	if len(p) != BlockSize {
+		return fmt.Errorf("data block %d has %d bytes; want %d: %w", i, len(p), BlockSize, ErrCorrupt)
+	}
+	if got, want := t.HashBlock(p), t.Hash(i); !bytes.Equal(got[:], want) {
+		return fmt.Errorf("data block %d at byte %d has hash %x; want %x: %w", i, i*BlockSize, got[:8], want[:8], ErrCorrupt)
+	}
+	return nil
+}
+
+// verifyChunk is how much one goroutine reads and checks at a time, in bytes.
+const verifyChunk = 1 << 20
+
+// VerifyData reads the whole image and checks it, on all processors, with
+// 1 MiB of memory for each. Of several bad blocks it reports the first.
+// progress, if not nil, is called with the number of bytes done, never by two
+// goroutines at a time. The error is the context's cause when it is canceled.
+func (t *Tree) VerifyData(ctx context.Context, r io.ReaderAt, progress func(done int64)) error {
+	v := &verification{tree: t, r: r, progress: progress, size: t.DataBlocks * BlockSize}
+	var wg sync.WaitGroup
+	for range min(int64(runtime.GOMAXPROCS(0)), (v.size-1)/verifyChunk+1) {
+		wg.Go(func() { v.run(ctx) })
+	}
+	wg.Wait()
+	return v.err
+}
+
+// verification is a VerifyData under way.
+type verification struct {
+	tree     *Tree
+	r        io.ReaderAt
+	progress func(done int64)
+	size     int64
+
+	mu      sync.Mutex
+	nextOff int64 // of the chunk to be taken next
+	done    int64
+	err     error // of the chunk at errOff
+	errOff  int64
+}
+
+// take hands out chunks in order. After an error it hands out none, so that
+// every chunk before the bad one has been taken and may still report a
+// better, earlier error.
+func (v *verification) take() (off, n int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.err != nil {
+		return 0, 0
+	}
+	off, n = v.nextOff, min(verifyChunk, v.size-v.nextOff)
+	v.nextOff += n
+	return off, n
+}
+
+func (v *verification) report(off, n int64, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err != nil {
+		if v.err == nil || off < v.errOff {
+			v.err, v.errOff = err, off
+		}
+		return
+	}
+	v.done += n
+	if v.progress != nil {
+		v.progress(v.done)
+	}
+}
+
+func (v *verification) run(ctx context.Context) {
+	buf := make([]byte, min(verifyChunk, v.size))
+	hashes := make([]byte, len(buf)/BlockSize*hashSize)
+	for {
+		off, n := v.take()
+		if n == 0 {
+			return
+		}
+		err := context.Cause(ctx)
+		if err == nil {
+			err = v.check(buf[:n], hashes[:n/BlockSize*hashSize], off)
+		}
+		v.report(off, n, err)
+	}
+}
+
+func (v *verification) check(buf, hashes []byte, off int64) error {
+	if err := readFull(v.r, buf, off, v.size); err != nil {
+		return fmt.Errorf("reading data at byte %d: %w", off, err)
+	}
+	hashBlocks(hashes, buf, v.tree.Salt)
+	first := off / BlockSize
+	want := v.tree.levels[0][first*hashSize:][:len(hashes)]
+	if bytes.Equal(hashes, want) {
+		return nil
+	}
+	for i := int64(0); ; i++ {
+		if err := v.tree.VerifyBlock(first+i, buf[i*BlockSize:][:BlockSize]); err != nil {
+			return err
+		}
+	}
+}

@@ -34,6 +34,7 @@ func initialize() error {
 	os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
 	os.Setenv("HOME", "/root")
 	loadModules("/etc/guest.modules")
+	loadModules("/etc/abupdate/modules") // this is the init of an initramfs
 	if err := networkUp(); err != nil {
 		fmt.Printf("guest: %v\n", err)
 	}

@@ -1,0 +1,92 @@
+package blockdev_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
+)
+
+const size = 40_000 // no multiple of a page
+
+func newFile(t *testing.T, mode blockdev.Mode) *blockdev.File {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := blockdev.Open(path, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func TestDevices(t *testing.T) {
+	memory := blockdev.NewMemory(make([]byte, size))
+	around := blockdev.NewMemory(make([]byte, 3*size))
+	section, err := blockdev.NewSection(around, size, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := blockdev.NewSection(memory, 0, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		dev  blockdev.Device
+	}{
+		{"memory", memory},
+		{"section in the middle", section},
+		{"section of everything", whole},
+		{"file", newFile(t, blockdev.ReadWrite)},
+		{"file, exclusive", newFile(t, blockdev.Exclusive)},
+		{"image", blockdevtest.NewImage(memory)},
+		{"recorder", blockdevtest.NewRecorder(memory)},
+		{"injector without faults", blockdevtest.Inject(memory, blockdevtest.Faults{})},
+	} {
+		t.Run(tt.name, func(t *testing.T) { blockdevtest.TestDevice(t, tt.dev) })
+	}
+	for i, b := range around.Bytes() {
+		if b != 0 && (i < size || i >= 2*size) {
+			t.Fatalf("byte %d outside of the section was written", i)
+		}
+	}
+}
+
+func TestSectionOutsideOfDevice(t *testing.T) {
+	for _, r := range [][2]int64{{-1, 1}, {0, -1}, {size, 1}, {1, size}, {1 << 62, 1 << 62}} {
+		if _, err := blockdev.NewSection(blockdev.NewMemory(make([]byte, size)), r[0], r[1]); !errors.Is(err, blockdev.ErrOutOfBounds) {
+			t.Errorf("NewSection(%d, %d) = %v; want ErrOutOfBounds", r[0], r[1], err)
+		}
+	}
+}
+
+func TestOpen(t *testing.T) {
+	f := newFile(t, blockdev.Exclusive)
+	if f.IsBlock() || f.Size() != size {
+		t.Errorf("IsBlock() = %v, Size() = %d; want false, %d", f.IsBlock(), f.Size(), size)
+	}
+	if _, err := blockdev.Open(f.Name(), blockdev.Exclusive); !errors.Is(err, blockdev.ErrInUse) {
+		t.Errorf("Open(a file that is held) = %v; want ErrInUse", err)
+	}
+	ro, err := blockdev.Open(f.Name(), blockdev.ReadOnly)
+	if err != nil {
+		t.Fatalf("Open(a file that is held, read-only) = %v; want nil", err)
+	}
+	defer ro.Close()
+	if _, err := ro.WriteAt([]byte{1}, 0); err == nil {
+		t.Error("WriteAt on a read-only file gave no error")
+	}
+	if _, err := blockdev.Open(t.TempDir(), blockdev.ReadOnly); err == nil {
+		t.Error("Open(a directory) gave no error")
+	}
+	if _, err := blockdev.Open(filepath.Join(t.TempDir(), "none"), blockdev.ReadOnly); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Open(nothing) = %v; want ErrNotExist", err)
+	}
+}

@@ -1,0 +1,68 @@
+package squashfs
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/klauspost/compress/zlib"
+	"github.com/klauspost/compress/zstd"
+)
+
+// A compressor is used by one goroutine. compress appends to dst; the result
+// is good until the next call.
+type compressor interface {
+	compress(dst, src []byte) []byte
+}
+
+// newCompressor makes a compressor for pieces of up to max bytes, or nil for
+// None.
+func newCompressor(opt Options, maxLen int) (compressor, error) {
+	switch opt.Compression {
+	case Zstd:
+		// The kernel sizes its decoder for one block: the window must not be
+		// larger, and only EncodeAll declares it that way.
+		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(opt.Level)),
+			zstd.WithWindowSize(maxLen), zstd.WithEncoderCRC(false), zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			return nil, fmt.Errorf("starting zstd: %w", err)
+		}
+		return zstdCompressor{enc}, nil
+	case Gzip:
+		z, err := zlib.NewWriterLevel(nil, opt.Level)
+		if err != nil {
+			return nil, fmt.Errorf("starting zlib: %w", err)
+		}
+		return zlibCompressor{z}, nil
+	}
+	return nil, nil
+}
+
+type zstdCompressor struct{ enc *zstd.Encoder }
+
+func (c zstdCompressor) compress(dst, src []byte) []byte { return c.enc.EncodeAll(src, dst) }
+
+type zlibCompressor struct{ z *zlib.Writer }
+
+func (c zlibCompressor) compress(dst, src []byte) []byte {
+	buf := bytes.NewBuffer(dst)
+	c.z.Reset(buf)
+	if _, err := c.z.Write(src); err != nil {
+		panic(err) // a bytes.Buffer does not fail
+	}
+	if err := c.z.Close(); err != nil {
+		panic(err)
+	}
+	return buf.Bytes()
+}
+
+// pack returns src compressed, into dst's room, or src itself when that is not
+// smaller: the format marks such blocks as stored.
+func pack(c compressor, dst, src []byte) (out []byte, stored bool) {
+	if c == nil {
+		return src, true
+	}
+	if out = c.compress(dst[:0], src); len(out) < len(src) {
+		return out, false
+	}
+	return src, true
+}

@@ -1,0 +1,89 @@
+package squashfs
+
+import (
+	"encoding/binary"
+	"io"
+)
+
+// metadataSize is the length of a metadata block before compression
+// (SQUASHFS_METADATA_SIZE).
+const metadataSize = 8192
+
+// A metadataWriter packs a stream of records into metadata blocks:
+//
+//	length uint16 (bit 15: stored as it is) | up to 8 KiB, compressed
+//
+// Records may cross from one block into the next.
+type metadataWriter struct {
+	w      io.Writer
+	c      compressor
+	packed []byte
+	buf    []byte
+	pos    int64   // bytes written to w
+	starts []int64 // pos of every block written
+}
+
+func newMetadataWriter(w io.Writer, c compressor) *metadataWriter {
+	return &metadataWriter{w: w, c: c, packed: make([]byte, 0, metadataSize+1024), buf: make([]byte, 0, metadataSize)}
+}
+
+// ref returns where the next record starts: the block's position in the table
+// and the offset in the uncompressed block.
+func (m *metadataWriter) ref() (block int64, offset int) {
+	return m.pos, len(m.buf)
+}
+
+func (m *metadataWriter) write(p []byte) error {
+	for len(p) > 0 {
+		n := min(len(p), metadataSize-len(m.buf))
+		m.buf, p = append(m.buf, p[:n]...), p[n:]
+		if len(m.buf) == metadataSize {
+			if err := m.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// flush ends the current block.
+func (m *metadataWriter) flush() error {
+	if len(m.buf) == 0 {
+		return nil
+	}
+	out, stored := pack(m.c, m.packed, m.buf)
+	length := uint16(len(out))
+	if stored {
+		length |= 1 << 15
+	}
+	m.starts = append(m.starts, m.pos)
+	if _, err := m.w.Write(binary.LittleEndian.AppendUint16(nil, length)); err != nil {
+		return err
+	}
+	if _, err := m.w.Write(out); err != nil {
+		return err
+	}
+	m.pos += 2 + int64(len(out))
+	m.buf = m.buf[:0]
+	return nil
+}
+
+// writeLookup writes records as metadata blocks and behind them, after header,
+// the positions of the blocks. It returns the position of header.
+func writeLookup(out *output, c compressor, records, header []byte) (int64, error) {
+	base := out.pos
+	m := newMetadataWriter(out, c)
+	if err := m.write(records); err != nil {
+		return 0, err
+	}
+	if err := m.flush(); err != nil {
+		return 0, err
+	}
+	start := out.pos
+	index := header
+	for _, block := range m.starts {
+		index = binary.LittleEndian.AppendUint64(index, uint64(base+block))
+	}
+	_, err := out.Write(index)
+	return start, err
+}

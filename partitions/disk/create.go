@@ -19,6 +19,9 @@ import (
 // Options are what a new disk needs besides its layout.
 type Options struct {
 	Arch string // of the slots' images, named as OCI does; "" means amd64
+	// SectorSize is the disk's logical sector, 512 or 4096; 0 means what a
+	// block device says, and 512 for a file.
+	SectorSize int64
 	// Rand is where GUIDs come from; nil means crypto/rand. The same bytes
 	// give the same disk.
 	Rand io.Reader
@@ -62,7 +65,7 @@ func CreateFile(path string, size Size, l Layout, opt Options) (*blockdev.File, 
 // new one. Slots are left empty, the boot state and the ESP to be written,
 // var and extras blank.
 func Create(dev blockdev.Device, l Layout, opt Options) (*partitions.Disk, error) {
-	sector, err := sectorSize(dev)
+	sector, err := opt.sectorSize(dev)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +154,8 @@ func (l Layout) table(size, sector int64, opt Options) (*gpt.Table, error) {
 		typ, err := e.typeGUID()
 		errs = append(errs, err, add(e.Label, typ, e.Size, 0))
 	}
-	rest := (size-int64(grain))/int64(grain)*int64(grain) - off
+	// The backup table, 128 entries and a header, ends the disk.
+	rest := (size-128*128-sector)/int64(grain)*int64(grain) - off
 	errs = append(errs, add(partitions.LabelVar, partitions.VarType, Size(rest), 0))
 	return t, errors.Join(errs...)
 }

@@ -52,6 +52,9 @@ func WriteESP(d *partitions.Disk, files map[string][]byte) error {
 			return fmt.Errorf("writing %s to the ESP: %w", name, err)
 		}
 	}
+	if err := finishFAT(sec); err != nil {
+		return fmt.Errorf("writing the ESP: %w", err)
+	}
 	if err := errors.Join(st.err, sec.Sync(), blockdev.Invalidate(sec, 0, sec.Size())); err != nil {
 		return fmt.Errorf("writing the ESP: %w", err)
 	}

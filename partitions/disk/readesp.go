@@ -2,9 +2,6 @@ package disk
 
 import (
 	"fmt"
-	"io"
-
-	"github.com/diskfs/go-diskfs/filesystem/fat32"
 
 	"github.com/abupdate/abupdate/partitions"
 )
@@ -16,21 +13,13 @@ func ReadESP(d *partitions.Disk, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &storage{dev: sec}
-	f, err := fat32.Read(st, sec.Size(), 0, d.SectorSize())
+	f, err := openFAT(sec)
 	if err != nil {
-		return nil, fmt.Errorf("reading the ESP's file system: %w", err)
+		return nil, fmt.Errorf("reading the ESP: %w", err)
 	}
-	file, err := f.OpenFile(name, 0)
-	if err != nil {
-		return nil, fmt.Errorf("reading %s from the ESP: %w", name, err)
-	}
-	b, err := io.ReadAll(file)
+	b, err := f.readFile(name)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s from the ESP: %w", name, err)
-	}
-	if st.err != nil {
-		return nil, fmt.Errorf("reading %s from the ESP: %w", name, st.err)
 	}
 	return b, nil
 }

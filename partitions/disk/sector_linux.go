@@ -10,8 +10,14 @@ import (
 )
 
 // sectorSize is the logical sector of a block device, and 512 for anything
-// else: disk image files are made for disks with sectors of 512 bytes.
-func sectorSize(dev blockdev.Device) (int64, error) {
+// else: most disk image files are made for disks with sectors of 512 bytes.
+func (opt Options) sectorSize(dev blockdev.Device) (int64, error) {
+	if opt.SectorSize == 512 || opt.SectorSize == 4096 {
+		return opt.SectorSize, nil
+	}
+	if opt.SectorSize != 0 {
+		return 0, fault.Errorf(fault.Usage, "sectors of %d bytes; 512 and 4096 are known", opt.SectorSize)
+	}
 	f, ok := dev.(*blockdev.File)
 	if !ok || !f.IsBlock() {
 		return 512, nil

@@ -1,0 +1,18 @@
+// Abinit is the init of the initramfs: PID 1 from the kernel's start to the
+// image's own init. Everything is in package initramfs.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/abupdate/abupdate/initramfs"
+)
+
+func main() {
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "abinit: runs as process 1 of an initramfs only")
+		os.Exit(2)
+	}
+	initramfs.Boot(initramfs.NewMachine())
+}

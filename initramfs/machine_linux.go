@@ -1,0 +1,223 @@
+package initramfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/recovery"
+	"github.com/abupdate/abupdate/verity/dm"
+)
+
+// machine is the System that PID 1 runs on.
+type machine struct {
+	release  string
+	kmsg     *os.File
+	consoles *consoles
+	watchdog *os.File
+	alive    atomic.Int64 // Uptime of the last sign of life
+}
+
+// stuckAfter is how long the sequence may go without a sign of life: a call
+// that hangs in the kernel, on a dead disk for one, must not hang the device.
+const stuckAfter = 10 * time.Minute
+
+// NewMachine returns the System of the running kernel. It is for PID 1 only.
+func NewMachine() System {
+	m := &machine{}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err == nil {
+		m.release = unix.ByteSliceToString(u.Release[:])
+	}
+	m.Alive()
+	go m.guard()
+	return m
+}
+
+// guard reboots when the sequence is stuck. The try was counted; the reason
+// cannot be saved, because the disk may be what hangs.
+func (m *machine) guard() {
+	for {
+		time.Sleep(stuckAfter / 10)
+		if m.Uptime()-time.Duration(m.alive.Load()) > stuckAfter {
+			m.Log(true, fmt.Sprintf("no progress for %v, rebooting", stuckAfter))
+			m.Restart(recovery.Reboot)
+		}
+	}
+}
+
+func (m *machine) Root() string      { return "/" }
+func (m *machine) Release() string   { return m.release }
+func (m *machine) Args() []string    { return os.Args[1:] }
+func (m *machine) Environ() []string { return os.Environ() }
+
+var mountFlags = map[MountFlag]uintptr{
+	ReadOnly: unix.MS_RDONLY, NoSuid: unix.MS_NOSUID, NoDev: unix.MS_NODEV, NoExec: unix.MS_NOEXEC,
+	Bind: unix.MS_BIND, Move: unix.MS_MOVE,
+}
+
+func (m *machine) Mount(mt Mount) error {
+	var flags uintptr
+	for f, ms := range mountFlags {
+		if mt.Flags&f != 0 {
+			flags |= ms
+		}
+	}
+	return unix.Mount(mt.Source, mt.Target, mt.Type, flags, mt.Data)
+}
+
+func (m *machine) Unmount(target string) error { return unix.Unmount(target, 0) }
+
+func (m *machine) LoadModule(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = unix.FinitModule(int(f.Fd()), "", 0)
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
+}
+
+func (m *machine) FindDisk(hint partitions.Hint) (*Disk, error) {
+	list, err := partitions.ListDisks(os.DirFS("/sys"), "/dev")
+	if err != nil {
+		return nil, err
+	}
+	found, err := partitions.FindBootDisk(list, hint)
+	if err != nil {
+		return nil, err
+	}
+	path := "/dev/" + strings.ReplaceAll(found.Name, "!", "/") // the kernel's spelling of a slash
+	dev, err := blockdev.Open(path, blockdev.ReadWrite)
+	if err != nil {
+		return nil, err
+	}
+	return &Disk{Path: path, Dev: dev}, nil
+}
+
+func (m *machine) OpenVerity(t dm.Target) (string, error) { return dm.Open(t) }
+
+func (m *machine) Lchown(path string, uid, gid uint32) error {
+	return os.Lchown(path, int(uid), int(gid))
+}
+
+// Random waits up to three seconds for the kernel's generator to be seeded,
+// then takes what there is: on a machine without any entropy a weak machine
+// ID is better than no boot.
+func (m *machine) Random(p []byte) error {
+	for end := m.Uptime() + 3*time.Second; ; m.Sleep(50 * time.Millisecond) {
+		flags := unix.GRND_NONBLOCK
+		if m.Uptime() > end {
+			flags = unix.GRND_INSECURE
+		}
+		n, err := unix.Getrandom(p, flags)
+		if n == len(p) {
+			return nil
+		}
+		if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("reading random bytes: %w", err)
+		}
+	}
+}
+
+func (m *machine) Uptime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+func (m *machine) Sleep(d time.Duration) {
+	for ; d > 0; d -= time.Second {
+		m.Alive()
+		time.Sleep(min(d, time.Second))
+	}
+	m.Alive()
+}
+
+func (m *machine) ArmWatchdog(timeout time.Duration) error {
+	f, err := os.OpenFile("/dev/watchdog", os.O_WRONLY, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("opening the watchdog: %w", err)
+	}
+	m.watchdog = f
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.WDIOC_SETTIMEOUT, int(timeout/time.Second)); err != nil {
+		return fmt.Errorf("setting the watchdog to %v: %w", timeout, err)
+	}
+	return nil
+}
+
+// Alive pings the watchdog. It is never stopped: the image's init opens it
+// again and goes on, or the machine is reset, which the boot counter saw.
+func (m *machine) Alive() {
+	m.alive.Store(int64(m.Uptime()))
+	if m.watchdog != nil {
+		m.watchdog.Write([]byte{0})
+	}
+}
+
+// maxLogLine is what /dev/kmsg takes in one record, with some room.
+const maxLogLine = 900
+
+func (m *machine) Log(urgent bool, line string) {
+	line = "abupdate: " + strings.Join(strings.Fields(line), " ")
+	line = line[:min(len(line), maxLogLine)]
+	level := 6
+	if urgent {
+		level = 3
+	}
+	if m.kmsg == nil {
+		if f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); err == nil {
+			m.kmsg = f
+		}
+	}
+	if m.kmsg != nil {
+		_, err := fmt.Fprintf(m.kmsg, "<%d>%s\n", level, line)
+		if err == nil && (!urgent || consoleLevel() > level) {
+			return
+		}
+	}
+	fmt.Fprintf(m.openConsoles(), "%s\r\n", line)
+}
+
+// consoleLevel is the first number of the kernel's printk setting: messages
+// below it appear on the consoles.
+func consoleLevel() (level int) {
+	b, err := os.ReadFile("/proc/sys/kernel/printk")
+	if err == nil {
+		fmt.Sscan(string(b), &level)
+	}
+	return level
+}
+
+func (m *machine) Restart(how recovery.Restart) {
+	synced := make(chan struct{})
+	go func() {
+		unix.Sync()
+		close(synced)
+	}()
+	select {
+	case <-synced:
+	case <-time.After(20 * time.Second): // a device that hangs must not keep the machine up
+	}
+	if how == recovery.PowerOff {
+		unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	}
+	unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+	os.WriteFile("/proc/sysrq-trigger", []byte("b"), 0)
+	os.Exit(1) // the kernel panics, and reboots by panic=
+}

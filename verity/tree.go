@@ -156,14 +156,17 @@ func (t *Tree) readLevels(r io.ReaderAt, size int64) error {
 			below = counts[i-1]
 		}
 		hashes, rest := blocks[:below*hashSize], blocks[below*hashSize:]
-		if len(bytes.Trim(rest, "\x00")) > 0 {
-			// The root hash does not cover the number of blocks; this does.
-			return fmt.Errorf("reading hash tree level %d: hashes of more than %d blocks: %w", i, below, ErrCorrupt)
+		// The root hash does not cover the number of blocks, but zeros begin
+		// where the hashes end, and there alone.
+		if !isZero(rest) || isZero(hashes[len(hashes)-hashSize:]) {
+			return fmt.Errorf("reading hash tree level %d: not the hashes of %d blocks: %w", i, below, ErrCorrupt)
 		}
 		t.levels[i], above, off = hashes, hashes, off+int64(len(blocks))
 	}
 	return nil
 }
+
+func isZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
 // mismatch returns the first block whose hash is not the one in want, or -1.
 func mismatch(blocks, want, salt []byte) int {

@@ -3,10 +3,13 @@
 package dm
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	devmapper "github.com/anatol/devmapper.go"
@@ -32,17 +35,8 @@ type Target struct {
 // in bytes, block sizes and positions in blocks, optional parameters behind
 // their number.
 func (t Target) Table() (devmapper.VerityTable, error) {
-	switch {
-	case t.Name == "" || len(t.Name) >= unix.DM_NAME_LEN:
-		return devmapper.VerityTable{}, fmt.Errorf("mapping %q: name has %d bytes", t.Name, len(t.Name))
-	case t.DataBlocks <= 0:
-		return devmapper.VerityTable{}, fmt.Errorf("mapping %s: %d data blocks", t.Name, t.DataBlocks)
-	case t.HashOffset < t.DataBlocks*verity.BlockSize || t.HashOffset%verity.BlockSize != 0:
-		return devmapper.VerityTable{}, fmt.Errorf("mapping %s: hash tree at byte %d, data ends at %d", t.Name, t.HashOffset, t.DataBlocks*verity.BlockSize)
-	case len(t.RootHash) != 32:
-		return devmapper.VerityTable{}, fmt.Errorf("mapping %s: root hash of %d bytes", t.Name, len(t.RootHash))
-	case len(t.Salt) > verity.MaxSaltSize:
-		return devmapper.VerityTable{}, fmt.Errorf("mapping %s: salt of %d bytes", t.Name, len(t.Salt))
+	if err := t.validate(); err != nil {
+		return devmapper.VerityTable{}, fmt.Errorf("mapping %q: %w", t.Name, err)
 	}
 	salt := "-" // how the kernel spells no salt
 	if len(t.Salt) > 0 {
@@ -69,6 +63,24 @@ func (t Target) Table() (devmapper.VerityTable, error) {
 		Salt:           salt,
 		Params:         options,
 	}, nil
+}
+
+func (t Target) validate() error {
+	switch {
+	case t.Name == "" || len(t.Name) >= unix.DM_NAME_LEN:
+		return fmt.Errorf("name has %d bytes", len(t.Name))
+	case t.Device == "" || strings.ContainsAny(t.Device, " \t\n\\"): // the kernel splits the table at spaces
+		return fmt.Errorf("device %q", t.Device)
+	case t.DataBlocks <= 0 || t.DataBlocks > math.MaxInt64/verity.BlockSize:
+		return fmt.Errorf("%d data blocks", t.DataBlocks)
+	case t.HashOffset < t.DataBlocks*verity.BlockSize || t.HashOffset%verity.BlockSize != 0:
+		return fmt.Errorf("hash tree at byte %d, data ends at %d", t.HashOffset, t.DataBlocks*verity.BlockSize)
+	case len(t.RootHash) != sha256.Size:
+		return fmt.Errorf("root hash of %d bytes", len(t.RootHash))
+	case len(t.Salt) > verity.MaxSaltSize:
+		return fmt.Errorf("salt of %d bytes", len(t.Salt))
+	}
+	return nil
 }
 
 // Open maps the target, read-only, and returns the node of the mapped device.

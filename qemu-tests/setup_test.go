@@ -53,7 +53,7 @@ func fixture(t *testing.T) *fixtures {
 
 // guestInitramfs makes an initramfs whose init is the test agent: a guest
 // that needs no disk.
-func guestInitramfs(t *testing.T, f *fixtures) string {
+func guestInitramfs(t *testing.T, f *fixtures, modules ...string) string {
 	t.Helper()
 	init, err := os.ReadFile(f.bin.Guest)
 	if err != nil {
@@ -62,6 +62,7 @@ func guestInitramfs(t *testing.T, f *fixtures) string {
 	var b bytes.Buffer
 	if _, err := build.Initramfs(&b, build.Options{
 		Init: init, Release: f.kernel.Release, Source: build.FromFS(os.DirFS(f.kernel.Modules)),
+		Modules: append(build.DefaultModules(), modules...),
 	}); err != nil {
 		t.Fatal(err)
 	}

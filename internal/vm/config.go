@@ -6,6 +6,7 @@ package vm
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -60,6 +61,11 @@ func (c Config) check() error {
 		return errors.New("starting guest: neither a kernel nor a disk to boot from")
 	case c.Kernel == "" && (c.Initrd != "" || c.Append != ""):
 		return errors.New("starting guest: initrd or command line without a kernel")
+	}
+	for guest, host := range c.Forward {
+		if a, err := netip.ParseAddrPort(host); err != nil || !a.Addr().Is4() {
+			return fmt.Errorf("starting guest: forwarding %s to %q, which is not an IPv4 address with port", guest, host)
+		}
 	}
 	for _, d := range c.Disks {
 		if _, err := os.Stat(d.Path); err != nil {
@@ -128,10 +134,17 @@ func (c Config) netdev() string {
 	var b strings.Builder
 	b.WriteString("user,id=net0,restrict=on")
 	for _, guest := range sortedKeys(c.Forward) {
-		fmt.Fprintf(&b, ",guestfwd=tcp:%s-tcp:%s", guest, c.Forward[guest])
+		host, port, _ := strings.Cut(c.Forward[guest], ":")
+		fmt.Fprintf(&b, ",guestfwd=tcp:%s-cmd:bash -c '%s'", guest, comma(fmt.Sprintf(relay, host, port)))
 	}
 	return b.String()
 }
+
+// relay copies between one connection of the guest, on descriptors 0 and 1,
+// and a new one of the host, until either ends. QEMU's own "-tcp:" puts all of
+// the guest's connections into a single one, where the rest of an answer that
+// a reset cut off would become the start of the next answer.
+const relay = "exec 3<>/dev/tcp/%s/%s || exit; cat <&3 & cat <&0 >&3 & wait -n; kill $(jobs -p) 2>/dev/null"
 
 // comma doubles commas, as QEMU's option syntax wants it.
 func comma(s string) string { return strings.ReplaceAll(s, ",", ",,") }

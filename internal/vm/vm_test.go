@@ -221,6 +221,7 @@ func TestStartFails(t *testing.T) {
 		"no disk":           func(c *vm.Config) { c.Disks[0].Path += "-absent" },
 		"nothing to boot":   func(c *vm.Config) { c.Kernel, c.Disks = "", nil },
 		"append, no kernel": func(c *vm.Config) { c.Kernel, c.Append = "", "quiet" },
+		"forward to a name": func(c *vm.Config) { c.Forward = map[string]string{"10.0.2.100:80": "localhost:80"} },
 		"log in no folder":  func(c *vm.Config) { c.ConsoleLog = "/nonexistent/log" },
 	} {
 		if _, err := start(t, "works", change); err == nil {
@@ -265,7 +266,9 @@ func TestCommand(t *testing.T) {
 			`cp /usr/share/OVMF/OVMF_VARS_4M.fd '/absent/it'\''s.fd' && qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 1 -m 512 ` +
 				"-nodefaults -no-user-config -display none -no-reboot -drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd " +
 				`-drive 'if=pflash,format=raw,file=/absent/it'\''s.fd' -drive if=none,format=raw,cache=writeback,id=disk0,file=d -device virtio-blk-pci,drive=disk0,bootindex=0 ` +
-				"-netdev user,id=net0,restrict=on,guestfwd=tcp:10.0.2.100:5000-tcp:127.0.0.1:4567 -device virtio-net-pci,netdev=net0,romfile= -serial mon:stdio",
+				`-netdev 'user,id=net0,restrict=on,guestfwd=tcp:10.0.2.100:5000-cmd:bash -c '\''exec 3<>/dev/tcp/127.0.0.1/4567 || exit; ` +
+				`cat <&3 & cat <&0 >&3 & wait -n; kill $(jobs -p) 2>/dev/null'\''' ` +
+				"-device virtio-net-pci,netdev=net0,romfile= -serial mon:stdio",
 		},
 	}
 	for _, tt := range tests {

@@ -22,14 +22,12 @@ type config struct {
 // runInit is the init of the tiny image. It never returns; where it fails it
 // says so and exits, which the kernel answers with a panic.
 func runInit() {
-	if err := initialize(); err != nil {
-		fmt.Printf("guest: %v\n", err)
-		os.Exit(1)
-	}
-	select {}
+	fmt.Printf("guest: %v\n", live())
+	os.Exit(1)
 }
 
-func initialize() error {
+// live returns only with an error.
+func live() error {
 	mountMissing()
 	os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
 	os.Setenv("HOME", "/root")

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,4 +57,28 @@ func configure(name string, addr, mask [4]byte) error {
 		return fmt.Errorf("setting up %s: %w", name, err)
 	}
 	return nil
+}
+
+// get copies the body of http://ADDRESS/PATH to w; package net/http would
+// double this program's size.
+func get(url string, w io.Writer) error {
+	addr, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
+	c, err := net.DialTimeout("tcp", addr, 10*time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "GET /%s HTTP/1.0\r\nHost: %s\r\n\r\n", path, addr)
+	r := bufio.NewReader(c)
+	status, err := r.ReadString('\n')
+	if err != nil || !strings.Contains(status, " 200 ") {
+		return fmt.Errorf("getting %s: %q: %w", url, status, err)
+	}
+	for line := status; strings.TrimSpace(line) != ""; {
+		if line, err = r.ReadString('\n'); err != nil {
+			return fmt.Errorf("getting %s: %w", url, err)
+		}
+	}
+	_, err = io.Copy(w, r)
+	return err
 }

@@ -20,6 +20,7 @@ type tool struct {
 // tools stand in for the shell that the tiny image does not have.
 var tools = map[string]tool{
 	"cat":   {1, cat},
+	"get":   {1, func(a []string) error { return get(a[0], os.Stdout) }},
 	"ls":    {1, ls},
 	"write": {2, func(a []string) error { return write(a[0], a[1]) }},
 	"mkdir": {1, func(a []string) error { return os.MkdirAll(a[0], 0o755) }},

@@ -10,8 +10,9 @@ import (
 // that was interrupted goes on where it stopped, and flash is spared.
 type keeper struct {
 	blockdev.Device
-	buf  []byte
-	kept int64 // bytes that were there
+	compare bool // else everything is written
+	buf     []byte
+	kept    int64 // bytes that were there
 }
 
 // keepBlock is the grain of the comparison, in bytes.
@@ -20,6 +21,9 @@ const keepBlock = 4096
 // WriteAt implements io.WriterAt. Only whole blocks are compared; runs of
 // blocks that differ go out as one write.
 func (k *keeper) WriteAt(p []byte, off int64) (int, error) {
+	if !k.compare {
+		return k.Device.WriteAt(p, off)
+	}
 	if len(k.buf) < len(p) {
 		k.buf = make([]byte, len(p))
 	}

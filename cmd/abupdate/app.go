@@ -1,0 +1,100 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/abupdate/abupdate/internal/fault"
+)
+
+// app is what the commands share: where to print, and the global flags.
+type app struct {
+	stdout, stderr io.Writer
+	json, quiet    bool
+	started        bool // a command's own code was reached
+	progress       meter
+}
+
+// print shows a result: v as JSON with --json, else what text writes.
+func (a *app) print(v any, text func(w io.Writer)) error {
+	if !a.json {
+		tw := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+		text(tw)
+		return tw.Flush()
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encoding the result: %w", err)
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s\n", b)
+	return err
+}
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "abupdate",
+		Short: "A/B updates of embedded Linux from OCI images",
+		Long: `abupdate turns OCI images into bootable A/B disks and updates, and keeps such a
+disk up to date: an update goes into the slot that is not running, boots with a
+limited number of tries, and falls back by itself when nobody confirms it.`,
+		Args:              exactly(),
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		PersistentPreRun: func(*cobra.Command, []string) {
+			a.started = true
+			a.progress.start(a)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fault.Errorf(fault.Usage, "%w (see %s --help)", err, cmd.CommandPath())
+	})
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print the result as JSON on stdout, and progress as JSON lines on stderr")
+	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "show no progress")
+	root.AddGroup(
+		&cobra.Group{ID: groupBuild, Title: "Making images:"},
+		&cobra.Group{ID: groupDevice, Title: "On a device, or with --disk on a disk image:"},
+	)
+	root.AddCommand(
+		newBuild(a), newImage(a), newInstall(a), newInitramfs(a), newInspect(a),
+		newApply(a), newStatus(a), newMarkGood(a), newMarkBad(a), newRollback(a), newVerify(a), newFactoryReset(a),
+		newDemo(a), newMan(a), newDocs(a),
+	)
+	return root
+}
+
+// Groups of commands in the help text.
+const (
+	groupBuild  = "build"
+	groupDevice = "device"
+)
+
+// exactly wants one argument for each name.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < len(names) {
+			return fault.Errorf(fault.Usage, "%s: no %s given (see %[1]s --help)", cmd.CommandPath(), names[len(args)])
+		}
+		return atMost(names...)(cmd, args)
+	}
+}
+
+// atMost wants at most one argument for each name.
+func atMost(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) <= len(names) {
+			return nil
+		}
+		if cmd.HasSubCommands() {
+			return fault.Errorf(fault.Usage, "unknown command %q (see %s --help)", args[len(names)], cmd.CommandPath())
+		}
+		return fault.Errorf(fault.Usage, "%s: unexpected argument %q", cmd.CommandPath(), args[len(names)])
+	}
+}

@@ -1,0 +1,240 @@
+package updater
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/manifest"
+	"github.com/abupdate/abupdate/oci"
+	"github.com/abupdate/abupdate/updater/compose"
+)
+
+// BuildOptions says what to make of an image, and where to.
+type BuildOptions struct {
+	Ref     string
+	Dir     string // OCI layout to put the update into; "" for none
+	Tag     string // of the update in Dir; "" is the version
+	Raw     string // file to write the bare slot image to; "" for none
+	Push    string // registry reference to send the update to; "" for none
+	TempDir string // where the image is made; "" is beside the output
+
+	Source   SourceOptions
+	Compose  compose.Options // its Squashfs and Version are those of Source
+	Progress Progress
+}
+
+// Built tells what Build made.
+type Built struct {
+	manifest.Manifest
+	Dir     string         `json:"dir,omitempty"`
+	Tag     string         `json:"tag,omitempty"`
+	Raw     string         `json:"raw,omitempty"`
+	Pushed  string         `json:"pushed,omitempty"`
+	Digest  string         `json:"digest,omitempty"` // of the update's OCI manifest
+	Files   int            `json:"files"`
+	DataIn  int64          `json:"file_bytes"`
+	Dropped map[string]int `json:"dropped_xattrs,omitempty"`
+}
+
+// Build makes an update out of an image. Outputs appear whole or not at all.
+func Build(ctx context.Context, opt BuildOptions) (*Built, error) {
+	if opt.Dir == "" && opt.Raw == "" && opt.Push == "" {
+		return nil, fault.Errorf(fault.Usage, "nowhere to build to: give a directory, --raw or --push")
+	}
+	img, plan, err := ReadImage(ctx, opt.Ref, opt.Source, opt.Progress)
+	if err != nil {
+		return nil, err
+	}
+	defer img.Close()
+	copt := opt.Compose
+	copt.Squashfs, copt.Version, copt.Source = opt.Source.Squashfs, opt.Source.Version, RecordedSource(img.Reference())
+	copt.Progress = func(done, total int64) { opt.Progress.Report(StepWrite, done, total) }
+	desc, err := compose.Describe(ctx, img, plan, copt)
+	if err != nil {
+		return nil, err
+	}
+	tmp, err := opt.workDir()
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	made, err := composeFiles(ctx, plan, tmp, desc, copt)
+	if err != nil {
+		return nil, fmt.Errorf("building %s: %w", opt.Ref, err)
+	}
+	b := &Built{Manifest: made.Manifest, Files: made.Stats.Files, DataIn: made.Stats.DataIn, Dropped: plan.Dropped}
+	return b, b.deliver(ctx, tmp, made, opt)
+}
+
+// ReadImage resolves an ordinary image and reads its layers' headers.
+func ReadImage(ctx context.Context, name string, opt SourceOptions, progress Progress) (*oci.Image, *oci.Plan, error) {
+	ref, err := oci.ParseReference(name)
+	if err != nil {
+		return nil, nil, fault.Wrap(fault.Usage, err)
+	}
+	progress.Report(StepResolve, 0, 0)
+	opt.Registry.Progress = registryProgress(progress)
+	img, err := oci.Resolve(ctx, ref, opt.Registry)
+	if err != nil {
+		return nil, nil, err
+	}
+	if img.IsUpdate() {
+		err = fault.Errorf(fault.Usage, "%s is an update already; an image is wanted", ref)
+	}
+	var plan *oci.Plan
+	if err == nil {
+		var index *oci.Index
+		if index, err = oci.ReadIndex(ctx, img); err == nil {
+			plan, err = index.Plan()
+		}
+	}
+	if err != nil {
+		img.Close()
+		return nil, nil, err
+	}
+	return img, plan, nil
+}
+
+// workDir makes a directory on the file system of the output, so that moving
+// into place is a rename.
+func (opt BuildOptions) workDir() (string, error) {
+	parent := opt.TempDir
+	if parent == "" {
+		switch {
+		case opt.Dir != "":
+			parent = filepath.Dir(filepath.Clean(opt.Dir))
+		case opt.Raw != "":
+			parent = filepath.Dir(opt.Raw)
+		}
+	}
+	dir, err := os.MkdirTemp(parent, ".abupdate-build-*")
+	if err != nil {
+		return "", fmt.Errorf("making a working directory: %w", err)
+	}
+	return dir, nil
+}
+
+// Names in the working directory.
+const (
+	squashfsFile = "squashfs"
+	treeFile     = "tree"
+	layoutDir    = "layout"
+	rawFile      = "raw"
+)
+
+// composeFiles makes squashfs and tree as files in dir.
+func composeFiles(ctx context.Context, plan *oci.Plan, dir string, desc manifest.Manifest, opt compose.Options) (*compose.Result, error) {
+	f, err := os.Create(filepath.Join(dir, squashfsFile))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	made, err := compose.Compose(ctx, plan, compose.Sink(f), desc, opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	t, err := os.Create(filepath.Join(dir, treeFile))
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	if _, err := made.Tree.WriteTo(t); err != nil {
+		return nil, err
+	}
+	return made, t.Close()
+}
+
+// deliver puts what was made where it was asked for. The raw image is a copy;
+// the update takes the files.
+func (b *Built) deliver(ctx context.Context, tmp string, made *compose.Result, opt BuildOptions) error {
+	raw, err := made.Manifest.Encode()
+	if err != nil {
+		return err
+	}
+	if opt.Raw != "" {
+		if err := writeRaw(ctx, tmp, opt.Raw, made, raw); err != nil {
+			return fmt.Errorf("writing %s: %w", opt.Raw, err)
+		}
+		b.Raw = opt.Raw
+	}
+	if opt.Dir == "" && opt.Push == "" {
+		return nil
+	}
+	dir := opt.Dir
+	if dir == "" {
+		dir = filepath.Join(tmp, layoutDir)
+	}
+	b.Tag = tagOf(opt.Tag, made.Manifest.Version)
+	b.Digest, err = oci.WriteUpdate(ctx, dir, b.Tag, oci.Update{
+		Config:       raw,
+		Architecture: made.Manifest.Architecture,
+		Squashfs:     oci.UpdateFile{Path: filepath.Join(tmp, squashfsFile), Take: true},
+		Tree:         oci.UpdateFile{Path: filepath.Join(tmp, treeFile), Take: true},
+		Annotations:  annotations(made.Manifest),
+	})
+	if err != nil {
+		return err
+	}
+	b.Dir = opt.Dir
+	if opt.Push == "" {
+		return nil
+	}
+	return b.push(ctx, dir, opt)
+}
+
+func (b *Built) push(ctx context.Context, dir string, opt BuildOptions) error {
+	local, err := oci.ParseReference("oci:" + dir + ":" + b.Tag)
+	if err != nil {
+		return fault.Wrap(fault.Usage, err)
+	}
+	remote, err := oci.ParseReference(opt.Push)
+	if err != nil {
+		return fault.Wrap(fault.Usage, err)
+	}
+	if b.Digest, err = oci.Push(ctx, local, remote, opt.Source.Registry); err != nil {
+		return err
+	}
+	b.Pushed = remote.String()
+	return nil
+}
+
+// annotations are the manifest's most wanted fields for those who look at the
+// artifact in a registry.
+func annotations(m manifest.Manifest) map[string]string {
+	a := map[string]string{compose.LabelVersion: m.Version}
+	for key, value := range map[string]string{
+		compose.LabelTitle:                   m.Title,
+		compose.LabelCompatible:              m.Compatible,
+		"org.opencontainers.image.created":   m.Created,
+		"org.opencontainers.image.base.name": m.SourceImage,
+	} {
+		if value != "" {
+			a[key] = value
+		}
+	}
+	return a
+}
+
+// tagOf returns tag, or the version with what a tag cannot hold replaced.
+func tagOf(tag, version string) string {
+	if tag != "" {
+		return tag
+	}
+	b := []byte(version)
+	for i, c := range b {
+		if ok := isWord(c) || i > 0 && (c == '.' || c == '-'); !ok {
+			b[i] = '_'
+		}
+	}
+	return string(b[:min(len(b), 128)])
+}
+
+func isWord(c byte) bool {
+	return c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}

@@ -1,0 +1,74 @@
+package compose
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/abupdate/abupdate/internal/fstree"
+	"github.com/abupdate/abupdate/oci"
+)
+
+// ErrNoKernel is wrapped when an image has no kernel that can start it.
+var ErrNoKernel = errors.New("no kernel in the image")
+
+// A Kernel is the one that an image brings along.
+type Kernel struct {
+	Release string // as uname -r prints it
+	Path    string // of vmlinuz, from the root, without a leading slash
+	Modules string // folder of its modules, likewise
+}
+
+// moduleDirs are the folders that hold one folder per kernel release, the
+// usual one first.
+var moduleDirs = []string{"usr/lib/modules/", "lib/modules/"}
+
+// FindKernel returns the image's kernel: /usr/lib/modules/RELEASE/vmlinuz, or
+// /boot/vmlinuz-RELEASE with a folder of modules. Exactly one release is
+// expected.
+func FindKernel(plan *oci.Plan) (Kernel, error) {
+	found := make(map[string]Kernel)
+	for _, e := range plan.Entries {
+		release, ok := kernelRelease(e.Path)
+		if !ok {
+			continue
+		}
+		if k, ok := kernelAt(plan, release, e.Path); ok && (found[release].Path == "" || !strings.HasPrefix(k.Path, "boot/")) {
+			found[release] = k
+		}
+	}
+	switch releases := slices.Sorted(maps.Keys(found)); len(releases) {
+	case 0:
+		return Kernel{}, fmt.Errorf("looking for /usr/lib/modules/*/vmlinuz and /boot/vmlinuz-* with modules: %w", ErrNoKernel)
+	case 1:
+		return found[releases[0]], nil
+	default:
+		return Kernel{}, fmt.Errorf("looking for the kernel: the image has %d (%s); one is expected", len(releases), strings.Join(releases, ", "))
+	}
+}
+
+// kernelRelease takes the release out of a kernel's path.
+func kernelRelease(path string) (string, bool) {
+	release, ok := strings.CutPrefix(path, "boot/vmlinuz-")
+	for _, dir := range moduleDirs {
+		if rest, in := strings.CutPrefix(path, dir); in {
+			release, ok = strings.CutSuffix(rest, "/vmlinuz")
+		}
+	}
+	return release, ok && release != "" && !strings.Contains(release, "/")
+}
+
+func kernelAt(plan *oci.Plan, release, path string) (Kernel, bool) {
+	file, ok := plan.Lookup(path)
+	if !ok || file.Type != fstree.Regular && file.Type != fstree.Hardlink {
+		return Kernel{}, false
+	}
+	for _, dir := range moduleDirs {
+		if e, ok := plan.Lookup(dir + release); ok && e.Type == fstree.Directory {
+			return Kernel{Release: release, Path: file.Path, Modules: e.Path}, true
+		}
+	}
+	return Kernel{}, false
+}

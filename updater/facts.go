@@ -1,0 +1,102 @@
+package updater
+
+import (
+	"bytes"
+	"errors"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/abupdate/abupdate/bootctl"
+	"github.com/abupdate/abupdate/initramfs/build"
+	"github.com/abupdate/abupdate/internal/manifest"
+	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/partitions/disk"
+)
+
+// facts are what an image must match before it may be written.
+type facts struct {
+	slot         bootctl.Slot       // that runs, or would boot next
+	manifest     *manifest.Manifest // of that slot, nil when it has none
+	architecture string
+	// kernel is the release that the selector starts, "" when nobody knows.
+	kernel string
+}
+
+// facts reads what there is to know about the device.
+func (s *System) facts(state bootctl.State) facts {
+	f := facts{slot: s.bootedSlot()}
+	if f.slot == bootctl.SlotNone {
+		f.slot = state.Active()
+	}
+	if content, err := s.content(f.slot); err == nil {
+		f.manifest = content.Manifest
+	}
+	f.architecture = s.architecture(f.manifest)
+	f.kernel = s.selectorKernel(f.architecture)
+	return f
+}
+
+// content reads what lies in a slot.
+func (s *System) content(slot bootctl.Slot) (*partitions.SlotContent, error) {
+	sec, err := s.slot(slot)
+	if err != nil {
+		return nil, err
+	}
+	return partitions.ReadSlot(sec)
+}
+
+// architecture is that of the running slot, else what the partition table
+// says, else this machine's.
+func (s *System) architecture(m *manifest.Manifest) string {
+	if m != nil {
+		return m.Architecture
+	}
+	if part, err := s.disk.SlotPartition(bootctl.SlotA); err == nil {
+		for _, arch := range []string{"amd64", "arm64"} {
+			if typ, err := partitions.RootType(arch); err == nil && typ == part.TypeGUID {
+				return arch
+			}
+		}
+	}
+	return runtime.GOARCH
+}
+
+// selectorKernel is the running kernel on a device, else the one in the ESP's
+// UKI.
+func (s *System) selectorKernel(arch string) string {
+	if s.booted != nil {
+		if s.booted.Kernel != "" {
+			return s.booted.Kernel
+		}
+		return uname()
+	}
+	loader, err := disk.ReadESP(s.disk, LoaderPath(arch))
+	if err != nil {
+		return ""
+	}
+	uki, err := build.ReadUKI(bytes.NewReader(loader))
+	if err != nil {
+		return ""
+	}
+	return uki.Uname
+}
+
+// LoaderPath is where firmware looks for the selector on the ESP.
+func LoaderPath(arch string) string {
+	if arch == "arm64" {
+		return "EFI/BOOT/BOOTAA64.EFI"
+	}
+	return "EFI/BOOT/BOOTX64.EFI"
+}
+
+func uname() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// isEmpty says whether reading a slot failed because nothing is in it.
+func isEmpty(err error) bool { return errors.Is(err, partitions.ErrEmpty) }

@@ -1,0 +1,164 @@
+// Package install makes bootable disks out of images: slot A, recovery, the
+// selector on the ESP, and a boot state that says slot A is good. The image
+// streams into its slot; nothing is unpacked and nothing needs privileges.
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/abupdate/abupdate/bootctl"
+	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/manifest"
+	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/partitions/disk"
+	"github.com/abupdate/abupdate/updater"
+)
+
+// Options says what to install, and how the disk is laid out.
+type Options struct {
+	Ref string
+	// Size is that of a disk image; 0 is the smallest that holds the layout.
+	Size disk.Size
+	// SlotSize and Layout (a TOML file) replace the default layout.
+	SlotSize disk.Size
+	Layout   string
+	// Recovery says what the recovery slot holds: "same" (or "") is the
+	// image, "none" is no recovery slot, all else is the reference of
+	// another image.
+	Recovery  string
+	BothSlots bool // slot B gets the image too
+	Boot      BootOptions
+
+	Source   updater.SourceOptions
+	Progress updater.Progress
+}
+
+// Values of Options.Recovery.
+const (
+	RecoverySame = "same"
+	RecoveryNone = "none"
+)
+
+// Installed tells what was made.
+type Installed struct {
+	Disk      string         `json:"disk"`
+	DiskBytes int64          `json:"disk_bytes"`
+	DiskGUID  string         `json:"disk_guid"`
+	SlotBytes int64          `json:"slot_bytes"`
+	Slots     []bootctl.Slot `json:"slots"` // that hold a system
+	manifest.Manifest
+	Cmdline        string         `json:"cmdline"`
+	InitramfsBytes int64          `json:"initramfs_bytes"`
+	LoaderBytes    int64          `json:"loader_bytes,omitempty"`
+	BootDir        string         `json:"boot_dir,omitempty"`
+	Dropped        map[string]int `json:"dropped_xattrs,omitempty"`
+}
+
+// installer is one running installation.
+type installer struct {
+	opt    Options
+	tools  tools
+	source *image
+	disk   *partitions.Disk
+	result *Installed
+}
+
+// onto makes the disk. Slots come first and the selector last: an
+// installation that was cut short does not boot.
+func (in *installer) onto(ctx context.Context, dev blockdev.Device, layout disk.Layout) error {
+	var err error
+	in.disk, err = disk.Create(dev, layout, disk.Options{Arch: in.source.desc.Architecture})
+	if err != nil {
+		return err
+	}
+	made, err := in.compose(ctx, in.source, bootctl.SlotA)
+	if err != nil {
+		return fmt.Errorf("writing slot %v: %w", bootctl.SlotA, err)
+	}
+	in.result.Manifest, in.result.Slots = made.Manifest, []bootctl.Slot{bootctl.SlotA}
+	in.result.DiskBytes, in.result.DiskGUID, in.result.SlotBytes = dev.Size(), in.disk.GUID(), int64(layout.Slot)
+	boot, err := in.bootFiles(made.Manifest)
+	if err != nil {
+		return err
+	}
+	if err := in.others(ctx, layout); err != nil {
+		return err
+	}
+	if err := in.state(made.Manifest); err != nil {
+		return err
+	}
+	if err := in.writeBoot(boot); err != nil {
+		return err
+	}
+	if err := dev.Sync(); err != nil {
+		return fmt.Errorf("syncing the disk: %w", err)
+	}
+	return nil
+}
+
+// others fills slot B and recovery as far as that is asked for.
+func (in *installer) others(ctx context.Context, layout disk.Layout) error {
+	if in.opt.BothSlots {
+		if err := in.copySlot(ctx, bootctl.SlotB); err != nil {
+			return fmt.Errorf("copying slot a to b: %w", err)
+		}
+	}
+	if layout.Recovery == 0 {
+		return nil
+	}
+	if in.opt.Recovery == "" || in.opt.Recovery == RecoverySame {
+		if err := in.copySlot(ctx, bootctl.SlotRecovery); err != nil {
+			return fmt.Errorf("copying slot a to recovery: %w", err)
+		}
+		return nil
+	}
+	golden, err := openImage(ctx, in.opt.Recovery, in.opt)
+	if err != nil {
+		return fmt.Errorf("reading the recovery image: %w", err)
+	}
+	defer golden.Close()
+	if golden.desc.Architecture != in.source.desc.Architecture || golden.desc.Kernel != in.source.desc.Kernel {
+		return fault.Errorf(fault.Refused, "the recovery image has kernel %s for %s; the image has %s for %s",
+			golden.desc.Kernel, golden.desc.Architecture, in.source.desc.Kernel, in.source.desc.Architecture)
+	}
+	if _, err := in.compose(ctx, golden, bootctl.SlotRecovery); err != nil {
+		return fmt.Errorf("writing slot recovery: %w", err)
+	}
+	in.result.Slots = append(in.result.Slots, bootctl.SlotRecovery)
+	return nil
+}
+
+// state writes a boot state in which what was installed is good.
+func (in *installer) state(m manifest.Manifest) error {
+	info := bootctl.SlotInfo{Version: m.Version, Digest: m.SourceDigest, RootHash: m.RootHash, Image: in.source.img.Reference().String()}
+	state := bootctl.New().Install(bootctl.SlotA, info)
+	if in.opt.BothSlots {
+		state = state.Install(bootctl.SlotB, info)
+	}
+	sec, err := in.disk.State()
+	if err != nil {
+		return err
+	}
+	if err := bootctl.Format(sec, state); err != nil {
+		return fmt.Errorf("writing the boot state: %w", err)
+	}
+	return nil
+}
+
+// start reads the image and checks what is known before a disk is touched.
+func start(ctx context.Context, opt Options) (*installer, error) {
+	in := &installer{opt: opt, result: &Installed{}}
+	img, err := openImage(ctx, opt.Ref, opt)
+	if err != nil {
+		return nil, err
+	}
+	if in.tools, err = findTools(opt.Boot, img.desc.Architecture); err != nil {
+		return nil, errors.Join(err, img.Close())
+	}
+	in.source = img
+	in.result.Dropped = img.plan.Dropped
+	return in, nil
+}

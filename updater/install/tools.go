@@ -1,0 +1,86 @@
+package install
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/abupdate/abupdate/internal/fault"
+)
+
+// BootOptions says how the selector is made.
+type BootOptions struct {
+	// Init is the abinit binary; "" is abinit beside this program, else
+	// /usr/lib/abupdate/abinit.
+	Init string
+	// Stub is the EFI stub of the UKI; "" is systemd's, StubNone leaves the
+	// ESP empty: only a kernel started directly boots then.
+	Stub string
+	// Append is added to the kernel's command line.
+	Append []string
+	// Quiet keeps the kernel's messages off the console.
+	Quiet bool
+	// Export is a folder that gets vmlinuz, initramfs.img and cmdline, to
+	// start the kernel directly; "" for none.
+	Export string
+}
+
+// StubNone as BootOptions.Stub makes no UKI.
+const StubNone = "none"
+
+const installedInit = "/usr/lib/abupdate/abinit"
+
+// tools are what the selector is made of besides the image's kernel.
+type tools struct {
+	init, stub []byte // no stub: no UKI
+}
+
+// findTools reads them, so that a missing one is known before a disk is made.
+func findTools(opt BootOptions, arch string) (tools, error) {
+	var t tools
+	init, err := findInit(opt.Init)
+	if err != nil {
+		return t, err
+	}
+	if t.init, err = os.ReadFile(init); err != nil {
+		return t, fault.Errorf(fault.Usage, "reading the initramfs's init: %w", err)
+	}
+	if opt.Stub == StubNone {
+		return t, nil
+	}
+	stub := opt.Stub
+	if stub == "" {
+		if stub, err = systemdStub(arch); err != nil {
+			return t, err
+		}
+	}
+	if t.stub, err = os.ReadFile(stub); err != nil {
+		return t, fault.Errorf(fault.Usage, "reading the EFI stub: %w (Debian package systemd-boot-efi, or --stub %s)", err, StubNone)
+	}
+	return t, nil
+}
+
+func findInit(given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("looking for abinit: %w", err)
+	}
+	beside := filepath.Join(filepath.Dir(self), "abinit")
+	for _, path := range []string{beside, installedInit} {
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", fault.Errorf(fault.Usage, "looking for abinit: it is neither %s nor %s; name it with --init", beside, installedInit)
+}
+
+func systemdStub(arch string) (string, error) {
+	suffix, ok := map[string]string{"amd64": "x64", "arm64": "aa64"}[arch]
+	if !ok {
+		return "", fault.Errorf(fault.Usage, "no EFI stub is known for architecture %s", arch)
+	}
+	return "/usr/lib/systemd/boot/efi/linux" + suffix + ".efi.stub", nil
+}

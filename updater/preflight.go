@@ -1,0 +1,76 @@
+package updater
+
+import (
+	"strings"
+
+	"github.com/abupdate/abupdate/bootctl"
+	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/manifest"
+	"github.com/abupdate/abupdate/oci"
+	"github.com/abupdate/abupdate/updater/compose"
+)
+
+// Allow lists what an Apply may do though it would refuse.
+type Allow struct {
+	Downgrade bool // a version lower than the running one
+	Denied    bool // an image that fell back on this device
+	Same      bool // the image that runs already
+}
+
+// checkDigests refuses what is there already and what failed here. More than
+// one digest may name an update: its own and that of the image it was built
+// from.
+func checkDigests(state bootctl.State, f facts, slot bootctl.Slot, allow Allow, digests ...string) error {
+	for _, digest := range digests {
+		if digest == "" {
+			continue
+		}
+		if f.slot.IsRoot() && state.Slot(f.slot).Digest == digest && !allow.Same {
+			return fault.Errorf(fault.Nothing, "nothing to do: %s is in slot %v, which is %s", digest, f.slot, state.Slot(f.slot).Status)
+		}
+		if other := state.Slot(slot); other.Status == bootctl.Pending && other.Digest == digest && !allow.Same {
+			return fault.Errorf(fault.Nothing, "nothing to do: %s is staged in slot %v already", digest, slot)
+		}
+		if state.IsDenied(digest) && !allow.Denied {
+			return fault.Errorf(fault.Refused, "image %s failed on this device before (--allow-denied tries it again)", digest)
+		}
+	}
+	return nil
+}
+
+// checkImage refuses an image that was made for something else.
+func checkImage(f facts, img *oci.Image) error {
+	if arch := img.Architecture(); arch != "" && arch != f.architecture {
+		return fault.Errorf(fault.Refused, "image %s is for %s; the device is %s", img.Reference(), arch, f.architecture)
+	}
+	return nil
+}
+
+// checkManifest refuses a system that would not start on this device, or that
+// takes it back.
+func checkManifest(f facts, m manifest.Manifest, allow Allow) error {
+	if m.Architecture != f.architecture {
+		return fault.Errorf(fault.Refused, "version %s is for %s; the device is %s", m.Version, m.Architecture, f.architecture)
+	}
+	if f.kernel != "" && m.Kernel != "" && m.Kernel != f.kernel {
+		return fault.Errorf(fault.Refused, "version %s brings kernel %s; this device can start %s only", m.Version, m.Kernel, f.kernel)
+	}
+	if f.manifest == nil {
+		return nil
+	}
+	if want := f.manifest.Compatible; want != "" && m.Compatible != want {
+		return fault.Errorf(fault.Refused, "version %s is for %q; the device is %q", m.Version, m.Compatible, want)
+	}
+	running := f.manifest.Version
+	if m.MinVersion != "" && ordered(running) && bootctl.CompareVersions(running, m.MinVersion) < 0 {
+		return fault.Errorf(fault.Refused, "version %s asks for version %s or later first; the device runs %s", m.Version, m.MinVersion, running)
+	}
+	if !allow.Downgrade && ordered(running) && ordered(m.Version) && bootctl.CompareVersions(m.Version, running) < 0 {
+		return fault.Errorf(fault.Refused, "version %s is lower than the running %s (--allow-downgrade takes it)", m.Version, running)
+	}
+	return nil
+}
+
+// ordered says whether a version has an order: those made from digests have
+// none.
+func ordered(version string) bool { return !strings.HasPrefix(version, compose.DigestVersion) }

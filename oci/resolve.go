@@ -77,5 +77,27 @@ func (o Options) platform() (v1.Platform, error) {
 // Resolve finds the image that ref names and reads its manifest and config,
 // digests checked; no layer is read yet. The caller closes the image.
 func Resolve(ctx context.Context, ref Reference, opt Options) (*Image, error) {
-	return nil, fault.Errorf(fault.Other, "resolving %v: not yet", ref)
+	if ref.Transport == Registry {
+		return resolveRegistry(ctx, ref, opt)
+	}
+	var f files
+	var err error
+	if ref.Transport == Layout {
+		f, err = openLayout(ref)
+	} else {
+		f, err = openArchive(ctx, ref, opt)
+	}
+	if err != nil {
+		return nil, err
+	}
+	find := resolveLayout
+	if ref.Transport == DockerArchive {
+		find = resolveDockerArchive
+	}
+	img, err := find(ctx, ref, opt, f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return img, nil
 }

@@ -1,0 +1,160 @@
+package oci
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+
+	"github.com/abupdate/abupdate/internal/fault"
+)
+
+// maxArchiveMembers bounds the index of an archive.
+const maxArchiveMembers = 1 << 20
+
+// A tarFiles reads the members of a tar file where they stand.
+type tarFiles struct {
+	f       *os.File
+	members map[string]member
+	spooled string // removed on Close when not ""
+}
+
+type member struct {
+	off, size int64
+	link      string // of a symbolic or hard link: another member
+}
+
+// openArchive indexes a tar file. One that is compressed is decompressed into
+// the spool directory first: its members could not be found again otherwise.
+func openArchive(ctx context.Context, ref Reference, opt Options) (*tarFiles, error) {
+	f, err := os.Open(ref.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fault.Errorf(fault.Usage, "%v: no such file", ref)
+	case err != nil:
+		return nil, fmt.Errorf("%v: %w", ref, err)
+	}
+	if fi, err := f.Stat(); err == nil && fi.IsDir() {
+		f.Close()
+		return nil, fault.Errorf(fault.Usage, "%v: %s is a directory; a layout in one is written oci:%s", ref, ref.Path, ref.Path)
+	}
+	t := &tarFiles{f: f, members: map[string]member{}}
+	if err := t.decompress(ctx, opt); err != nil {
+		t.Close()
+		return nil, fmt.Errorf("%v: %w", ref, err)
+	}
+	if err := t.index(ctx); err != nil {
+		t.Close()
+		return nil, fmt.Errorf("%v: %w", ref, err)
+	}
+	return t, nil
+}
+
+// decompress puts a plain copy in the place of a compressed archive.
+func (t *tarFiles) decompress(ctx context.Context, opt Options) error {
+	buf := bufio.NewReaderSize(withContext(ctx, t.f), 128<<10)
+	plain, release, err := decompress(buf)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if plain == io.Reader(buf) {
+		_, err := t.f.Seek(0, io.SeekStart)
+		return err
+	}
+	spool, err := os.CreateTemp(opt.SpoolDir, "abupdate-archive-*")
+	if err != nil {
+		return fmt.Errorf("spooling: %w", err)
+	}
+	t.f.Close()
+	t.f, t.spooled = spool, spool.Name()
+	limit := opt.Limits.withDefaults().LayerBytes
+	n, err := io.Copy(spool, io.LimitReader(plain, limit+1))
+	if err != nil {
+		return spoolError(err)
+	}
+	if n > limit {
+		return fault.Errorf(fault.Refused, "archive has more than %d bytes when decompressed", limit)
+	}
+	_, err = spool.Seek(0, io.SeekStart)
+	return err
+}
+
+// index finds every member's place. The tar reader reads nothing ahead, and
+// seeks over contents.
+func (t *tarFiles) index(ctx context.Context) error {
+	fi, err := t.f.Stat()
+	if err != nil {
+		return err
+	}
+	tr := tar.NewReader(t.f)
+	for len(t.members) < maxArchiveMembers {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		hdr, err := tr.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fault.Errorf(fault.Verify, "reading as tar: %w", err)
+		}
+		off, err := t.f.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return err
+		}
+		name := path.Clean("/" + hdr.Name)[1:]
+		switch hdr.Typeflag {
+		case tar.TypeReg:
+			if isSparse(hdr) {
+				return fault.Errorf(fault.Verify, "member %q is stored sparse, which is not supported", hdr.Name)
+			}
+			if off+hdr.Size > fi.Size() {
+				return fault.Errorf(fault.Verify, "member %q ends at byte %d, but the archive has %d", hdr.Name, off+hdr.Size, fi.Size())
+			}
+			t.members[name] = member{off: off, size: hdr.Size}
+		case tar.TypeSymlink:
+			t.members[name] = member{link: path.Clean(path.Join("/", path.Dir(name), hdr.Linkname))[1:]}
+		case tar.TypeLink:
+			t.members[name] = member{link: path.Clean("/" + hdr.Linkname)[1:]}
+		}
+	}
+	return fault.Errorf(fault.Refused, "archive has more than %d members", maxArchiveMembers)
+}
+
+func isSparse(hdr *tar.Header) bool {
+	for _, key := range []string{"GNU.sparse.major", "GNU.sparse.map", "GNU.sparse.size", "GNU.sparse.realsize"} {
+		if _, ok := hdr.PAXRecords[key]; ok {
+			return true
+		}
+	}
+	return hdr.Typeflag == tar.TypeGNUSparse
+}
+
+func (t *tarFiles) open(name string) (io.ReadCloser, int64, error) {
+	m, ok := t.members[name]
+	for range 8 { // docker save links equal layers to each other
+		if !ok || m.link == "" {
+			break
+		}
+		m, ok = t.members[m.link]
+	}
+	if !ok || m.link != "" {
+		return nil, 0, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+	}
+	return io.NopCloser(io.NewSectionReader(t.f, m.off, m.size)), m.size, nil
+}
+
+// Close closes the archive and removes its spooled copy.
+func (t *tarFiles) Close() error {
+	err := t.f.Close()
+	if t.spooled != "" {
+		err = errors.Join(err, os.Remove(t.spooled))
+	}
+	return err
+}

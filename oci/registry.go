@@ -1,0 +1,178 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// userAgent is what registries see.
+const userAgent = "abupdate"
+
+// A registrySource reads blobs from one repository. Layers that prepare was
+// told of are downloaded into a spool; others stream.
+type registrySource struct {
+	repo   name.Repository
+	client *http.Client // authenticated
+	spool  *spool
+}
+
+// resolveRegistry finds an image in a registry. An index or image fetched by
+// digest, or named in an index, is compared with its digest by the library.
+func resolveRegistry(ctx context.Context, ref Reference, opt Options) (*Image, error) {
+	nref, err := remoteName(ref, opt)
+	if err != nil {
+		return nil, err
+	}
+	rt, err := authenticate(ctx, nref.Context(), opt, transport.PullScope)
+	if err != nil {
+		return nil, registryError(ref, err)
+	}
+	src := &registrySource{repo: nref.Context(), client: &http.Client{Transport: rt}}
+	puller := []remote.Option{remote.WithContext(ctx), remote.WithTransport(rt)}
+	get := func(_ context.Context, d v1.Descriptor) ([]byte, error) {
+		r, err := remote.Get(nref.Context().Digest(d.Digest.String()), puller...)
+		if err != nil {
+			return nil, registryError(ref, err)
+		}
+		return r.Manifest, nil
+	}
+	root, err := remote.Get(nref, puller...)
+	if err != nil {
+		return nil, registryError(ref, err)
+	}
+	desc, doc := root.Descriptor, root.Manifest
+	index, err := parseIndex(doc)
+	switch {
+	case err != nil:
+		return nil, fault.Errorf(fault.Verify, "%v: manifest %v: %w", ref, desc.Digest, err)
+	case index != nil:
+		c := chooser{ref: ref, opt: opt, get: get}
+		want, err := opt.platform()
+		if err != nil {
+			return nil, err
+		}
+		if desc, err = c.pick(want, index.Manifests); err != nil {
+			return nil, err
+		}
+		if desc, doc, err = c.choose(ctx, []v1.Descriptor{desc}); err != nil {
+			return nil, err
+		}
+	}
+	return newImage(ctx, ref, opt, src, desc, doc)
+}
+
+// remoteName returns the library's reference, allowed plain HTTP as opt says.
+func remoteName(ref Reference, opt Options) (name.Reference, error) {
+	if ref.remote == nil {
+		return nil, fault.Errorf(fault.Usage, "reference %v does not come from ParseReference", ref)
+	}
+	if opt.Insecure || isLoopback(ref.remote.Context().RegistryStr()) {
+		return name.ParseReference(ref.remote.String(), name.Insecure)
+	}
+	return ref.remote, nil
+}
+
+// authenticate shakes hands with the registry, with the credentials that
+// docker login or podman login left, and returns the transport to use.
+func authenticate(ctx context.Context, repo name.Repository, opt Options, action string) (http.RoundTripper, error) {
+	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, repo)
+	if err != nil {
+		return nil, fmt.Errorf("credentials for %s: %w", repo.RegistryStr(), err)
+	}
+	base := transport.NewRetry(transport.NewUserAgent(guard(repo.Registry, opt), userAgent))
+	return transport.NewWithContext(ctx, repo.Registry, auth, base, []string{repo.Scope(action)})
+}
+
+// defaultTransport gives up on a server that accepts and then says nothing.
+// It never limits the time of a whole transfer.
+var defaultTransport = func() http.RoundTripper {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.ResponseHeaderTimeout = 60 * time.Second
+	return t
+}()
+
+// guard keeps requests off plain HTTP where nobody allowed it: the library
+// itself falls back to it for every private network address.
+func guard(reg name.Registry, opt Options) http.RoundTripper {
+	inner := opt.Transport
+	if inner == nil {
+		inner = defaultTransport
+	}
+	return &guardTransport{inner: inner, host: reg.RegistryStr(), insecure: opt.Insecure}
+}
+
+type guardTransport struct {
+	inner    http.RoundTripper
+	host     string
+	insecure bool
+}
+
+func (g *guardTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	switch {
+	case req.URL.Scheme == "http" && !g.insecure && !isLoopback(req.URL.Host):
+		return nil, fmt.Errorf("plain HTTP to %s is not allowed without --insecure", req.URL.Host)
+	case req.URL.Scheme == "https" && g.insecure && req.URL.Host == g.host:
+		return nil, fmt.Errorf("%s is to be spoken to without TLS", g.host)
+	}
+	return g.inner.RoundTrip(req)
+}
+
+// registryError names the reference and gives the failure its kind.
+func registryError(ref Reference, err error) error {
+	var te *transport.Error
+	if !errors.As(err, &te) {
+		return fault.Wrap(fault.Network, fmt.Errorf("%v: %w", ref, err))
+	}
+	switch te.StatusCode {
+	case http.StatusNotFound:
+		return fault.Errorf(fault.Usage, "%v: no such image in the registry", ref)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fault.Errorf(fault.Network, "%v: the registry wants other credentials, or there is no such image: %w", ref, err)
+	}
+	return fault.Errorf(fault.Network, "%v: %w", ref, err)
+}
+
+func (s *registrySource) blobURL(h v1.Hash) string {
+	return fmt.Sprintf("%s://%s/v2/%s/blobs/%v", s.repo.Scheme(), s.repo.RegistryStr(), s.repo.RepositoryStr(), h)
+}
+
+func (s *registrySource) blob(ctx context.Context, desc v1.Descriptor) (io.ReadCloser, error) {
+	if s.spool != nil {
+		if rc, ok, err := s.spool.open(ctx, desc); ok || err != nil {
+			return rc, err
+		}
+	}
+	return openRemote(ctx, s.client, s.blobURL(desc.Digest), desc)
+}
+
+func (s *registrySource) prepare(ctx context.Context, layers []v1.Descriptor, opt Options) error {
+	if s.spool != nil {
+		return nil
+	}
+	sp, err := newSpool(opt, layers)
+	if err != nil {
+		return err
+	}
+	s.spool = sp
+	sp.start(ctx, s.client, s.blobURL, opt, layers)
+	return nil
+}
+
+func (s *registrySource) Close() error {
+	s.client.CloseIdleConnections()
+	if s.spool == nil {
+		return nil
+	}
+	return s.spool.Close()
+}

@@ -101,6 +101,10 @@ func (t *Tree) WriteTo(w io.Writer) (int64, error) {
 // rootHash. The tree must fit in size bytes, which bounds the memory that is
 // used, and a level is read only when the one above it is right. Errors that
 // are not the reader's wrap ErrCorrupt.
+//
+// The root hash does not say how many levels are below it, so a forged
+// superblock may pass a level of hashes off as data: compare DataBlocks with
+// the manifest's.
 func ReadTree(r io.ReaderAt, size int64, rootHash []byte) (*Tree, error) {
 	if len(rootHash) != hashSize {
 		return nil, fmt.Errorf("reading hash tree: root hash of %d bytes; want %d: %w", len(rootHash), hashSize, ErrCorrupt)

@@ -3,7 +3,6 @@ package updater
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/fault"

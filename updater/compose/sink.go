@@ -28,3 +28,18 @@ func (s *writerAtSink) WriteFirst(block []byte) error {
 	_, err := s.w.WriteAt(block, 0)
 	return err
 }
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) WriteFirst([]byte) error     { return nil }
+
+// CheckOptions returns an error for options that no squashfs can be made with.
+func CheckOptions(opt squashfs.Options) error {
+	w, err := squashfs.NewWriter(discard{}, opt)
+	if err != nil {
+		return err
+	}
+	w.Abort()
+	return nil
+}

@@ -23,6 +23,7 @@ import (
 type bootFiles struct {
 	kernel, initramfs []byte
 	uki               []byte // nil: none
+	info              build.Info
 	cmdline           string
 	arch              string
 }
@@ -71,7 +72,8 @@ func (in *installer) bootFiles(m manifest.Manifest) (*bootFiles, error) {
 // build makes initramfs and UKI.
 func (b *bootFiles) build(t tools, release string, modules build.ModuleSource, osRelease string) error {
 	var buf bytes.Buffer
-	if _, err := build.Initramfs(&buf, build.Options{Init: t.init, Release: release, Source: modules}); err != nil {
+	var err error
+	if b.info, err = build.Initramfs(&buf, build.Options{Init: t.init, Release: release, Source: modules}); err != nil {
 		return fmt.Errorf("making the initramfs: %w", err)
 	}
 	b.initramfs = buf.Bytes()
@@ -79,7 +81,7 @@ func (b *bootFiles) build(t tools, release string, modules build.ModuleSource, o
 		return nil
 	}
 	var uki bytes.Buffer
-	err := build.UKI(&uki, t.stub, build.UKIOptions{
+	err = build.UKI(&uki, t.stub, build.UKIOptions{
 		Cmdline: b.cmdline, OSRelease: osRelease, Uname: release, Linux: b.kernel, Initrd: b.initramfs,
 	})
 	if errors.Is(err, build.ErrStub) {

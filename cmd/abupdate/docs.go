@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+
+	"github.com/abupdate/abupdate/internal/fault"
+)
+
+// newMan writes man pages.
+func newMan(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "man DIR", Hidden: true, Short: "Write man pages into a folder", Args: exactly("DIR"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o777); err != nil {
+				return fmt.Errorf("writing man pages: %w", err)
+			}
+			epoch := time.Unix(0, 0).UTC() // the same pages every time
+			header := &doc.GenManHeader{Title: "ABUPDATE", Section: "8", Source: "abupdate", Manual: "abupdate", Date: &epoch}
+			root := cmd.Root()
+			root.DisableAutoGenTag = true
+			if err := doc.GenManTree(root, header, args[0]); err != nil {
+				return fmt.Errorf("writing man pages: %w", err)
+			}
+			return nil
+		},
+	}
+}
+
+// newDocs prints docs/cli.md.
+func newDocs(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "docs", Hidden: true, Short: "Print docs/cli.md", Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return writeDocs(a.stdout, cmd.Root()) },
+	}
+}
+
+// writeDocs writes the whole reference as one page.
+func writeDocs(w io.Writer, root *cobra.Command) error {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# abupdate: the command line\n\n<!-- Made by `abupdate docs > docs/cli.md`; a test compares them. -->\n\n%s\n\n", root.Long)
+	b.WriteString(docsIntro)
+	for _, group := range root.Groups() {
+		fmt.Fprintf(&b, "\n## %s\n", strings.TrimSuffix(group.Title, ":"))
+		for _, cmd := range root.Commands() {
+			if cmd.GroupID == group.ID && !cmd.Hidden {
+				writeCommand(&b, cmd)
+			}
+		}
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+func writeCommand(b *bytes.Buffer, cmd *cobra.Command) {
+	fmt.Fprintf(b, "\n### %s\n\n%s.\n\n```\n%s\n```\n\n%s\n", cmd.Name(), cmd.Short, cmd.UseLine(), cmd.Long)
+	if flags := cmd.LocalFlags(); flags.HasAvailableFlags() {
+		fmt.Fprintf(b, "\n```\n%s```\n", flags.FlagUsages())
+	}
+	if cmd.Example != "" {
+		fmt.Fprintf(b, "\n```sh\n%s\n```\n", strings.ReplaceAll(strings.TrimPrefix(cmd.Example, "  "), "\n  ", "\n"))
+	}
+}
+
+// exitCodes are documented, and printed from here only.
+var exitCodes = []struct {
+	code fault.Kind
+	text string
+}{
+	{0, "done"},
+	{fault.Other, "everything that is not below: not root, an I/O error, not an image, no kernel in it"},
+	{fault.Usage, "called wrongly: unknown command or flag, no such file, a disk without abupdate's layout"},
+	{fault.Network, "a registry or server did not answer, or not as it should"},
+	{fault.Verify, "a digest, hash or signature does not match; a slot is damaged"},
+	{fault.NoRoom, "a slot or disk is too small, or full"},
+	{fault.Refused, "the device forbids it: not confirmed, lower version, denied image, other architecture or kernel"},
+	{fault.NotGranted, "a reboot lock was not granted"},
+	{fault.Busy, "another abupdate is running, or the disk or slot is in use"},
+	{fault.Fallback, "`status --exit-code`: the device runs on a fallback"},
+	{fault.Nothing, "nothing to do"},
+	{fault.Canceled, "interrupted; the running system is untouched"},
+}
+
+var docsIntro = func() string {
+	var b strings.Builder
+	b.WriteString("Global flags: `--json` and `-q`, `--quiet`. `abupdate completion bash|zsh|fish` prints completions,\n" +
+		"`abupdate man DIR` writes man pages.\n\n## Output\n\n" +
+		"Results go to stdout, everything else to stderr. With `--json` stdout gets one JSON object on one line, and\n" +
+		"nothing when the command fails; stderr gets progress as JSON lines `{\"step\":...,\"done\":...,\"total\":...}`\n" +
+		"(bytes; no total when it is not known). Progress bars are shown on a terminal only. An error is one line on\n" +
+		"stderr, `abupdate: what: where`, also with `--json`.\n\n" +
+		"`status --json`: `disk`, `booted` (slot, or null for a disk that this machine does not run from), `next`,\n" +
+		"`pending`, `rollback` (slot or null), `fallback` (reason or null), `slots` with `a`, `b` and `recovery`: `state`\n" +
+		"(empty, writing, pending, good, bad), `version`, `image`, `digest`, `root_hash`, `kernel`, `tries_left`, `order`,\n" +
+		"`last_failure`, ...; `reset`, `denied`, `events`.\n\n" +
+		"`build --json` and `inspect --json`: the manifest's `version`, `architecture`, `compatible`, `kernel`, `root_hash`,\n" +
+		"`salt`, `data_blocks`, `image_bytes`, `hash_offset`, `tree_bytes`, `encoder`, `source_image`, `source_digest`,\n" +
+		"`created`, `title`, and `digest`.\n\n## Exit codes\n\n| code | meaning |\n|---|---|\n")
+	for _, e := range exitCodes {
+		fmt.Fprintf(&b, "| %d | %s |\n", e.code, e.text)
+	}
+	b.WriteString("\n## Configuration\n\n" +
+		"`/etc/abupdate/config.toml`, then `/etc/abupdate/config.d/*.toml` by name; a later file replaces the keys it names.\n\n" +
+		"| key | meaning |\n|---|---|\n" +
+		"| `image` | what `apply` takes when it is called without a reference |\n" +
+		"| `insecure` | speak plain HTTP to registries |\n" +
+		"| `spool_dir` | where compressed layers lie while they are read |\n")
+	return b.String()
+}()

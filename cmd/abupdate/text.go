@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/abupdate/abupdate/internal/manifest"
+)
+
+// printManifest prints what a manifest says, one field a line.
+func printManifest(w io.Writer, m *manifest.Manifest) {
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%s\t%s\n", name, value)
+		}
+	}
+	row("version", m.Version)
+	row("title", m.Title)
+	row("architecture", m.Architecture)
+	row("compatible", m.Compatible)
+	row("kernel", m.Kernel)
+	row("minimum version", m.MinVersion)
+	row("created", m.Created)
+	row("source", m.SourceImage)
+	row("source digest", m.SourceDigest)
+	if m.ImageBytes != 0 {
+		row("image", fmt.Sprintf("%s (%d blocks), hash tree %s", bytesText(m.ImageBytes), m.DataBlocks, bytesText(m.TreeBytes)))
+	}
+	row("root hash", m.RootHash)
+	row("salt", m.Salt)
+	row("encoder", m.Encoder)
+}
+
+// printDropped says once what the image could not keep.
+func printDropped(w io.Writer, dropped map[string]int) {
+	for _, name := range slices.Sorted(maps.Keys(dropped)) {
+		fmt.Fprintf(w, "left out\t%s of %d files\n", name, dropped[name])
+	}
+}
+
+// bytesText prints a size for people.
+func bytesText(n int64) string {
+	const kib = 1024
+	units := []string{"KiB", "MiB", "GiB", "TiB"}
+	if n < kib {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, i := float64(n)/kib, 0
+	for v >= kib && i < len(units)-1 {
+		v, i = v/kib, i+1
+	}
+	return fmt.Sprintf("%.1f %s", v, units[i])
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

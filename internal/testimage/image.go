@@ -11,10 +11,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -57,6 +59,25 @@ func New(kernel *Kernel, bin Binaries) (*Set, error) {
 		return nil, fmt.Errorf("making test image: %w", err)
 	}
 	return &Set{kernel, []v1.Layer{system, programs}}, nil
+}
+
+// Push pushes variants to repository HOST:PORT/NAME over plain HTTP, each under
+// its tag.
+func (s *Set) Push(repository string, variants ...Variant) error {
+	for _, v := range variants {
+		img, err := s.Image(v)
+		if err != nil {
+			return err
+		}
+		tag, err := name.NewTag(repository+":"+v.Tag, name.Insecure)
+		if err != nil {
+			return fmt.Errorf("pushing test image: %w", err)
+		}
+		if err := remote.Write(tag, img); err != nil {
+			return fmt.Errorf("pushing test image: %w", err)
+		}
+	}
+	return nil
 }
 
 // Image makes one variant.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -109,15 +110,28 @@ func FromFS(fsys fs.FS) ModuleSource { return fsSource{fsys} }
 
 type fsSource struct{ fsys fs.FS }
 
+// Names lists with ReadDir alone: go-diskfs's squashfs cannot open or stat a
+// directory, which fs.WalkDir does.
 func (s fsSource) Names() ([]string, error) {
 	var names []string
-	err := fs.WalkDir(s.fsys, ".", func(p string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
-			names = append(names, p)
+	for todo := []string{"."}; len(todo) > 0; {
+		dir := todo[0]
+		todo = todo[1:]
+		entries, err := fs.ReadDir(s.fsys, dir)
+		if err != nil {
+			return nil, err
 		}
-		return err
-	})
-	return names, err
+		for _, e := range entries {
+			p := path.Join(dir, e.Name())
+			switch {
+			case e.IsDir():
+				todo = append(todo, p)
+			case e.Type().IsRegular():
+				names = append(names, p)
+			}
+		}
+	}
+	return names, nil
 }
 
 func (s fsSource) Read(names []string) (map[string][]byte, error) {

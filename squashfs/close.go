@@ -144,11 +144,10 @@ func (k *closing) writeTables(dirs []uint32) (err error) {
 }
 
 // writeLookups writes the tables of fragments, inodes by number, owners and
-// xattrs. The kernel wants each index to end where the next table begins.
+// xattrs. The kernel wants each index to end where the next table begins. There
+// is no padding before them: go-diskfs reads three bytes more of a listing than
+// it has, and so wants a metadata block behind the last one.
 func (k *closing) writeLookups() error {
-	if err := k.align(); err != nil {
-		return err
-	}
 	var records []byte
 	for i := range k.pipe.fragments.len() {
 		f := k.pipe.fragments.at(i)

@@ -1,0 +1,450 @@
+package updater_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/abupdate/abupdate/bootctl"
+	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/updater"
+	ut "github.com/abupdate/abupdate/updater/updatertest"
+)
+
+// images is a layout with a system and what may follow it.
+func images(t *testing.T) string {
+	return ut.Layout(t, map[string]ut.Image{
+		"v1":         {Version: "1.0", Noise: 300_000, Files: map[string]string{"etc/motd": "one"}},
+		"v2":         {Version: "2.0", Noise: 400_000, Files: map[string]string{"etc/motd": "two"}},
+		"v0":         {Version: "0.9"},
+		"arm64":      {Version: "2.0", Arch: "arm64"},
+		"huge":       {Version: "2.0", Noise: 20 << 20},
+		"large":      {Version: "2.0", Noise: int(ut.SlotSize) + 1000},
+		"nokernel":   {Version: "2.0", Kernel: ut.NoKernel},
+		"compatible": {Version: "3.0", Labels: map[string]string{"org.abupdate.compatible": "board1"}},
+		"floor":      {Version: "5.0", Labels: map[string]string{"org.abupdate.min-version": "4"}},
+	})
+}
+
+// update builds an image of dir and returns the update's reference.
+func update(t *testing.T, dir, tag string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "updates")
+	built, err := updater.Build(t.Context(), updater.BuildOptions{Ref: "oci:" + dir + ":" + tag, Dir: out, Tag: tag})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "oci:" + built.Dir + ":" + tag
+}
+
+func open(t *testing.T, path string) *updater.System {
+	t.Helper()
+	sys, err := updater.Open(updater.OpenOptions{Disk: path, Access: updater.Change})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sys.Close() })
+	return sys
+}
+
+func state(t *testing.T, path string) bootctl.State {
+	t.Helper()
+	dev, err := blockdev.Open(path, blockdev.ReadOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	return ut.State(t, dev)
+}
+
+func TestApply(t *testing.T) {
+	dir := images(t)
+	for _, tt := range []struct {
+		name, ref string
+		isUpdate  bool
+	}{
+		{"an ordinary image", "oci:" + dir + ":v2", false},
+		{"an update", update(t, dir, "v2"), true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := ut.Disk(t, "oci:"+dir+":v1")
+			sys := open(t, path)
+			got, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: tt.ref})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Slot != bootctl.SlotB || got.Version != "2.0" || got.Update != tt.isUpdate || got.RootHash == "" {
+				t.Errorf("Apply() = %+v; want version 2.0 in slot b", got)
+			}
+			st := state(t, path)
+			want := bootctl.SlotState{
+				Status: bootctl.Pending, TriesLeft: bootctl.DefaultTries, Order: st.Slot(bootctl.SlotB).Order,
+				Version: "2.0", Digest: got.Digest, RootHash: got.RootHash, Image: tt.ref,
+			}
+			if diff := cmp.Diff(want, *st.Slot(bootctl.SlotB)); diff != "" {
+				t.Errorf("slot b (-want +got):\n%s", diff)
+			}
+			if next := st.Active(); next != bootctl.SlotB {
+				t.Errorf("slot %v boots next; want b", next)
+			}
+			if _, err := sys.Verify(t.Context(), nil, nil); err != nil {
+				t.Errorf("Verify() = %v", err)
+			}
+			_, err = sys.Apply(t.Context(), updater.ApplyOptions{Ref: tt.ref})
+			if fault.KindOf(err) != fault.Nothing {
+				t.Errorf("Apply() again = %v; want an error of kind %d", err, fault.Nothing)
+			}
+		})
+	}
+}
+
+// The device's own root hash of an ordinary image is the one that build makes.
+func TestApplyImageAndUpdateMakeTheSameSlot(t *testing.T) {
+	dir := images(t)
+	var hashes [2]string
+	for i, ref := range []string{"oci:" + dir + ":v2", update(t, dir, "v2")} {
+		got, err := open(t, ut.EmptyDisk(t)).Apply(t.Context(), updater.ApplyOptions{Ref: ref})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes[i] = got.RootHash
+	}
+	if hashes[0] != hashes[1] {
+		t.Errorf("root hashes %s of the image, %s of the update; want the same", hashes[0], hashes[1])
+	}
+}
+
+func TestApplyRefuses(t *testing.T) {
+	dir := images(t)
+	ref := func(tag string) string { return "oci:" + dir + ":" + tag }
+	v2 := update(t, dir, "v2")
+	for _, tt := range []struct {
+		name string
+		from string // tag of the running image
+		ref  string
+		prep func(t *testing.T, path string)
+		opt  updater.ApplyOptions
+		kind fault.Kind // 0: goes through
+		says string
+	}{
+		{name: "the running image", ref: ref("v1"), kind: fault.Nothing, says: "is in slot a"},
+		{name: "the running image, forced", ref: ref("v1"), opt: updater.ApplyOptions{Allow: updater.Allow{Same: true}}},
+		{name: "a lower version", ref: ref("v0"), kind: fault.Refused, says: "version 0.9 is lower than the running 1.0"},
+		{name: "a lower version, allowed", ref: ref("v0"), opt: updater.ApplyOptions{Allow: updater.Allow{Downgrade: true}}},
+		{name: "another architecture", ref: ref("arm64"), kind: fault.Refused, says: "arm64"},
+		{name: "no kernel", ref: ref("nokernel"), kind: fault.Other, says: "no kernel in the image"},
+		{name: "other devices", from: "compatible", ref: ref("v2"), kind: fault.Refused, says: `the device is "board1"`,
+			opt: updater.ApplyOptions{Allow: updater.Allow{Downgrade: true}}},
+		{name: "too old for it", ref: ref("floor"), kind: fault.Refused, says: "asks for version 4"},
+		{name: "an image that cannot fit", ref: ref("huge"), kind: fault.NoRoom, says: "cannot fit"},
+		{name: "an update that does not fit", ref: update(t, dir, "large"), kind: fault.NoRoom, says: "slot b holds"},
+		{name: "no such layout", ref: "oci:/nonexistent:v1", kind: fault.Usage, says: "/nonexistent"},
+		{name: "no such tag", ref: ref("v7"), kind: fault.Usage, says: "v7"},
+		{name: "an image that failed here", ref: ref("v2"), kind: fault.Refused, says: "failed on this device",
+			prep: func(t *testing.T, path string) { deny(t, path, ref("v2")) }},
+		{name: "an image that failed here, allowed", ref: ref("v2"), opt: updater.ApplyOptions{Allow: updater.Allow{Denied: true}},
+			prep: func(t *testing.T, path string) { deny(t, path, ref("v2")) }},
+		{name: "an update of an image that failed here", ref: v2, kind: fault.Refused, says: "failed on this device",
+			prep: func(t *testing.T, path string) { deny(t, path, ref("v2")) }},
+		{name: "a reset under way", ref: ref("v2"), kind: fault.Refused, says: "factory reset",
+			prep: func(t *testing.T, path string) { ut.EditState(t, path, bootctl.State.RequestReset) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.from == "" {
+				tt.from = "v1"
+			}
+			path := ut.Disk(t, ref(tt.from))
+			if tt.prep != nil {
+				tt.prep(t, path)
+			}
+			before, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.opt.Ref = tt.ref
+			_, err = open(t, path).Apply(t.Context(), tt.opt)
+			if fault.KindOf(err) != tt.kind || tt.kind != 0 && !strings.Contains(err.Error(), tt.says) {
+				t.Fatalf("Apply(%s) = %v (kind %d); want kind %d and %q", tt.ref, err, fault.KindOf(err), tt.kind, tt.says)
+			}
+			after, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if changed := string(before) != string(after); changed != (tt.kind == 0) {
+				t.Errorf("disk changed: %v; want %v", changed, tt.kind == 0)
+			}
+		})
+	}
+}
+
+// deny makes an image one that fell back.
+func deny(t *testing.T, path, ref string) {
+	t.Helper()
+	sys := open(t, path)
+	defer sys.Close()
+	if _, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: ref}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sys.MarkBad(bootctl.SlotB, ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An image whose size only shows while it is packed is stopped at the slot's
+// end; the slot is empty then and the rest as before.
+func TestApplyStopsAtTheSlotsEnd(t *testing.T) {
+	dir := images(t)
+	path := ut.Disk(t, "oci:"+dir+":v1")
+	before := state(t, path)
+	_, err := open(t, path).Apply(t.Context(), updater.ApplyOptions{Ref: "oci:" + dir + ":large"})
+	if fault.KindOf(err) != fault.NoRoom {
+		t.Fatalf("Apply() = %v; want kind %d", err, fault.NoRoom)
+	}
+	st := state(t, path)
+	if got := *st.Slot(bootctl.SlotB); got.Status != bootctl.Empty || !strings.Contains(got.LastFailure, "slot") {
+		t.Errorf("slot b is %+v; want it empty with the reason", got)
+	}
+	if diff := cmp.Diff(*before.Slot(bootctl.SlotA), *st.Slot(bootctl.SlotA)); diff != "" {
+		t.Errorf("slot a changed (-before +after):\n%s", diff)
+	}
+	if got := st.Active(); got != bootctl.SlotA {
+		t.Errorf("slot %v boots next; want a", got)
+	}
+}
+
+func TestApplyDryRunWritesNothing(t *testing.T) {
+	dir := images(t)
+	path := ut.Disk(t, "oci:"+dir+":v1")
+	before, _ := os.ReadFile(path)
+	sys, err := updater.Open(updater.OpenOptions{Disk: path}) // read only
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sys.Close()
+	got, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: "oci:" + dir + ":v2", DryRun: true})
+	if err != nil || got.Version != "2.0" || got.Slot != bootctl.SlotB || !got.DryRun {
+		t.Errorf("Apply() = %+v, %v; want version 2.0 for slot b", got, err)
+	}
+	if after, _ := os.ReadFile(path); string(after) != string(before) {
+		t.Error("the disk changed")
+	}
+}
+
+// On a device apply waits until the running slot is confirmed.
+func TestApplyNeedsAConfirmedSystem(t *testing.T) {
+	dir := images(t)
+	path := ut.Disk(t, "oci:"+dir+":v1")
+	ut.EditState(t, path, func(s bootctl.State) bootctl.State {
+		_, s = s.Next()
+		return s
+	})
+	dev, err := blockdev.Open(path, blockdev.ReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	sys, err := updater.New(dev, &bootctl.Booted{Slot: bootctl.SlotA, Kernel: ut.Kernel})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := updater.ApplyOptions{Ref: "oci:" + dir + ":v2"}
+	if _, err := sys.Apply(t.Context(), opt); fault.KindOf(err) != fault.Refused || !strings.Contains(err.Error(), "not confirmed") {
+		t.Errorf("Apply() = %v; want it refused", err)
+	}
+	if _, err := sys.MarkGood(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := sys.Apply(t.Context(), opt); err != nil || got.Slot != bootctl.SlotB {
+		t.Errorf("Apply() after mark-good = %+v, %v; want slot b", got, err)
+	}
+}
+
+func TestApplyRefusesAnotherKernel(t *testing.T) {
+	dir := images(t)
+	path := ut.Disk(t, "oci:"+dir+":v1")
+	dev, err := blockdev.Open(path, blockdev.ReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	ut.EditState(t, path, func(s bootctl.State) bootctl.State { _, s = s.Next(); s.LastBoot.Confirmed = true; return s })
+	sys, err := updater.New(dev, &bootctl.Booted{Slot: bootctl.SlotA, Kernel: "5.10.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = sys.Apply(t.Context(), updater.ApplyOptions{Ref: "oci:" + dir + ":v2"})
+	if fault.KindOf(err) != fault.Refused || !strings.Contains(err.Error(), "5.10.0") {
+		t.Errorf("Apply() = %v; want it refused for the kernel", err)
+	}
+}
+
+// Without a reference: the configuration, else where the running slot came
+// from.
+func TestApplyFindsItsReference(t *testing.T) {
+	dir := images(t)
+	for _, tt := range []struct {
+		name   string
+		config updater.Config
+		want   string
+	}{
+		{"configured", updater.Config{Image: "oci:" + dir + ":v2"}, "v2"},
+		{"the running slot's", updater.Config{}, "v1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := ut.Disk(t, "oci:"+dir+":v1")
+			opt := updater.ApplyOptions{Config: tt.config, DryRun: true, Allow: updater.Allow{Same: true}}
+			got, err := open(t, path).Apply(t.Context(), opt)
+			if err != nil || !strings.HasSuffix(got.Image, ":"+tt.want) {
+				t.Errorf("Apply() = %+v, %v; want image %s", got, err, tt.want)
+			}
+		})
+	}
+}
+
+// After a rollback the system that was left stays: to apply it again takes no
+// second writing.
+func TestApplyAfterRollbackReusesTheSlot(t *testing.T) {
+	dir := images(t)
+	path := ut.Disk(t, "oci:"+dir+":v1")
+	sys := open(t, path)
+	opt := updater.ApplyOptions{Ref: "oci:" + dir + ":v2"}
+	if _, err := sys.Apply(t.Context(), opt); err != nil {
+		t.Fatal(err)
+	}
+	if err := sys.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ut.EditState(t, path, func(s bootctl.State) bootctl.State {
+		_, s = s.Next()
+		s, err := s.Confirm(bootctl.SlotB)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+	sys = open(t, path)
+	if got, err := sys.Rollback(); err != nil || got.Next != bootctl.SlotA {
+		t.Fatalf("Rollback() = %+v, %v; want slot a next", got, err)
+	}
+	sys.Close()
+	ut.EditState(t, path, func(s bootctl.State) bootctl.State { _, s = s.Next(); return s })
+	sys = open(t, path)
+	got, err := sys.Apply(t.Context(), opt)
+	if err != nil || !got.Reused || got.Slot != bootctl.SlotB {
+		t.Fatalf("Apply() = %+v, %v; want slot b reused", got, err)
+	}
+	if next := state(t, path).Active(); next != bootctl.SlotB {
+		t.Errorf("slot %v boots next; want b", next)
+	}
+}
+
+func TestApplyCanceled(t *testing.T) {
+	dir := images(t)
+	for _, tt := range []struct {
+		name string
+		ref  string
+		at   updater.Step
+	}{
+		{"image, while it is written", "oci:" + dir + ":v2", updater.StepWrite},
+		{"update, while it is written", update(t, dir, "v2"), updater.StepWrite},
+		{"update, while it is read back", update(t, dir, "v2"), updater.StepReadBack},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := ut.Disk(t, "oci:"+dir+":v1")
+			before := state(t, path)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			sys := open(t, path)
+			opt := updater.ApplyOptions{Ref: tt.ref, Progress: func(e updater.Event) {
+				if e.Step == tt.at {
+					cancel()
+				}
+			}}
+			if _, err := sys.Apply(ctx, opt); fault.KindOf(err) != fault.Canceled || !errors.Is(err, context.Canceled) {
+				t.Fatalf("Apply() = %v; want it canceled", err)
+			}
+			st := state(t, path)
+			if got := st.Slot(bootctl.SlotB).Status; got != bootctl.Writing {
+				t.Errorf("slot b is %s; want writing", got)
+			}
+			if diff := cmp.Diff(*before.Slot(bootctl.SlotA), *st.Slot(bootctl.SlotA)); diff != "" || st.Active() != bootctl.SlotA {
+				t.Errorf("slot a changed, or %v boots next (-before +after):\n%s", st.Active(), diff)
+			}
+			opt.Progress = nil
+			got, err := sys.Apply(t.Context(), opt)
+			if err != nil {
+				t.Fatalf("Apply() afterwards = %v", err)
+			}
+			if tt.at == updater.StepReadBack && got.KeptBytes < got.ImageBytes-4096 {
+				t.Errorf("kept %d of %d bytes; want all", got.KeptBytes, got.ImageBytes)
+			}
+		})
+	}
+}
+
+func TestOpenTakesTheLock(t *testing.T) {
+	path := ut.EmptyDisk(t)
+	open(t, path)
+	_, err := updater.Open(updater.OpenOptions{Disk: path, Access: updater.Change})
+	if fault.KindOf(err) != fault.Busy {
+		t.Errorf("Open() of a disk in use = %v; want kind %d", err, fault.Busy)
+	}
+	sys, err := updater.Open(updater.OpenOptions{Disk: path})
+	if err != nil {
+		t.Fatalf("Open() for reading = %v", err)
+	}
+	sys.Close()
+}
+
+func TestOpenOfTheBootedDisk(t *testing.T) {
+	dir := t.TempDir()
+	path := ut.EmptyDisk(t)
+	booted := filepath.Join(dir, "boot.json")
+	lock := filepath.Join(dir, "run", "lock")
+	opt := updater.OpenOptions{Access: updater.Change, BootedPath: booted, LockPath: lock}
+	if _, err := updater.Open(opt); fault.KindOf(err) != fault.Usage || !strings.Contains(err.Error(), "--disk") {
+		t.Errorf("Open() on a machine that abupdate did not boot = %v; want kind %d", err, fault.Usage)
+	}
+	if err := (bootctl.Booted{Slot: bootctl.SlotA, Disk: path}).Write(booted); err != nil {
+		t.Fatal(err)
+	}
+	sys, err := updater.Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := updater.Open(opt); fault.KindOf(err) != fault.Busy || !strings.Contains(err.Error(), lock) {
+		t.Errorf("Open() with the lock taken = %v; want kind %d", err, fault.Busy)
+	}
+	st, err := sys.Status()
+	if err != nil || st.Booted == nil || *st.Booted != bootctl.SlotA {
+		t.Errorf("Status() = %+v, %v; want a booted", st, err)
+	}
+	if err := sys.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other := bootctl.Booted{Slot: bootctl.SlotA, Disk: path, DiskGUID: "11111111-1111-1111-1111-111111111111"}
+	if err := other.Write(booted); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := updater.Open(opt); err == nil || !strings.Contains(err.Error(), "disk GUID") {
+		t.Errorf("Open() of another disk under the same name = %v; want an error", err)
+	}
+}
+
+func TestOpenRejectsWhatIsNoDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := updater.Open(updater.OpenOptions{Disk: path})
+	if !errors.Is(err, partitions.ErrNoLayout) || fault.KindOf(err) != fault.Usage {
+		t.Errorf("Open() = %v; want %v", err, partitions.ErrNoLayout)
+	}
+}

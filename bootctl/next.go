@@ -54,7 +54,7 @@ func (s *State) choose() (c Choice, oneShot bool) {
 			return Choice{Slot: slot, Reason: s.why("good")}, false
 		case e.bootable():
 			e.TriesLeft--
-			try := max(DefaultTries-int(e.TriesLeft), 1)
+			try := int(e.FailedBoots) + 1
 			return Choice{Slot: slot, Reason: s.why(fmt.Sprintf("try %d", try)), Try: try}, false
 		}
 	}
@@ -114,7 +114,9 @@ func (s *State) count(b Boot) {
 	}
 	if b.Failure == "" {
 		b.Failure = notConfirmed
-		s.note(b.Slot, "boot failed", b.Failure)
+		if e.Status == Pending { // a good one that nobody confirms would fill the list
+			s.note(b.Slot, "boot failed", b.Failure)
+		}
 	}
 	e.LastFailure = b.Failure
 	wasHealthy := e.healthy()

@@ -67,8 +67,11 @@ func encodeRecord(s State, generation uint64) ([]byte, error) {
 		s.Events = s.Events[1:]
 		payload, err = marshal(s)
 	}
-	if err != nil || len(payload) > maxPayload {
-		return nil, fmt.Errorf("encoding boot state: %d bytes: %w", len(payload), err)
+	if err != nil {
+		return nil, fmt.Errorf("encoding boot state: %w", err)
+	}
+	if len(payload) > maxPayload {
+		return nil, fmt.Errorf("encoding boot state: %d bytes; there is room for %d", len(payload), maxPayload)
 	}
 	b := make([]byte, RecordSize)
 	copy(b, recordMagic)

@@ -102,11 +102,18 @@ func (st *Store) Save(s State) error {
 	if err := errors.Join(rec[0].err, rec[1].err); errors.Is(err, ErrNewer) {
 		return fmt.Errorf("saving boot state: %w", err)
 	}
-	target, generation := 0, uint64(1)
-	if n := newest(rec); n >= 0 {
-		target, generation = 1-n, rec[n].generation+1
+	n := newest(rec)
+	if n >= 0 {
+		return st.write(1-n, s, rec[n].generation+1)
 	}
-	return st.write(target, s, generation)
+	for _, r := range rec {
+		if !errors.Is(r.err, ErrCorrupt) {
+			// A record that cannot be read now may be newer than the first
+			// generation, and be read later.
+			return fmt.Errorf("saving boot state: %w", r.err)
+		}
+	}
+	return st.write(0, s, 1)
 }
 
 func (st *Store) write(i int, s State, generation uint64) error {

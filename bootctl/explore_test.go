@@ -1,0 +1,174 @@
+package bootctl_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/abupdate/abupdate/bootctl"
+)
+
+func healthy(e bootctl.SlotState) bool {
+	return e.Status == bootctl.Good && e.FailedBoots < bootctl.MaxFailedBoots
+}
+
+// checkNext holds what Next decided against the promises.
+func checkNext(t *testing.T, w world, c bootctl.Choice, next bootctl.State) {
+	before := w.state
+	if c.Slot != bootctl.SlotRecovery && (!c.Slot.IsRoot() || !w.in(c.Slot).complete()) {
+		t.Errorf("Next() chooses %v, whose write was not finished: %+v", c.Slot, w)
+	}
+	ordered := before.OneShot != bootctl.SlotNone || before.Reset != bootctl.ResetNone
+	for _, slot := range []bootctl.Slot{bootctl.SlotA, bootctl.SlotB} {
+		was, is, other := *before.Slot(slot), *next.Slot(slot), *before.Slot(slot.Other())
+		gaveUp := was.Status == bootctl.Pending && is.Status == bootctl.Bad || healthy(was) && !healthy(is)
+		if !gaveUp {
+			continue
+		}
+		if next.Fallback == "" || !slices.ContainsFunc(next.Events, func(e bootctl.Event) bool { return e.Slot == slot && e.Event == "gave up" }) {
+			t.Errorf("slot %v was given up silently: %+v", slot, next)
+		}
+		if is.Status == bootctl.Bad && !was.Rebuilt && !next.IsDenied(was.Digest) {
+			t.Errorf("slot %v fell back and its digest is not denied: %+v", slot, next)
+		}
+		if healthy(other) && !healthy(*next.Slot(slot.Other())) {
+			t.Errorf("slot %v failed and took the good slot with it: %+v", slot, next)
+		}
+		if healthy(other) && !ordered && c.Slot != slot.Other() {
+			t.Errorf("slot %v failed, the other one is good, and Next() chooses %v: %+v", slot, c.Slot, w)
+		}
+	}
+	if c.Try > 0 && next.Slot(c.Slot).TriesLeft+1 != before.Slot(c.Slot).TriesLeft {
+		t.Errorf("Next() tries slot %v and does not take the try off: %+v", c.Slot, next)
+	}
+}
+
+// checkApply is called when an update may go into slot.
+func checkApply(t *testing.T, w world, slot bootctl.Slot) {
+	if slot == w.runs {
+		t.Errorf("an update goes to the slot that runs: %+v", w)
+	}
+	if w.runs.IsRoot() && (!healthy(*w.state.Slot(w.runs)) || !w.state.LastBoot.Confirmed) {
+		t.Errorf("an update is allowed on a slot that is not confirmed: %+v", w)
+	}
+	_, err := w.state.BeginWrite(slot)
+	if err == nil && healthy(*w.state.Slot(slot)) && !healthy(*w.state.Slot(slot.Other())) {
+		t.Errorf("the only good slot %v may be overwritten: %+v", slot, w)
+	}
+}
+
+// checkWorld holds what is true of every world.
+func checkWorld(t *testing.T, w world) {
+	for i, e := range w.state.Slots {
+		if e.Status == bootctl.Good && w.disk[i] != working {
+			t.Errorf("slot %v is good and does not work: %+v", bootctl.SlotA+bootctl.Slot(i), w)
+		}
+		if !w.disk[i].complete() && e.Status != bootctl.Empty && e.Status != bootctl.Writing {
+			t.Errorf("slot %v is %s and half written: %+v", bootctl.SlotA+bootctl.Slot(i), e.Status, w)
+		}
+	}
+}
+
+// endings follows boots to where they end: in recovery, or in a slot that is
+// confirmed.
+type endings struct {
+	t *testing.T
+	// boots counts boots until recovery, when nothing is ever confirmed.
+	boots map[key]int
+}
+
+// crashing returns the number of boots until recovery when every boot ends
+// in a crash.
+func (e *endings) crashing(w world) int {
+	k := w.pack()
+	if n, ok := e.boots[k]; ok {
+		if n < 0 {
+			e.t.Fatalf("boots go on forever from %+v", w)
+		}
+		return n
+	}
+	e.boots[k] = -1
+	n := 1
+	if next := w.boot(e.t); next.runs != bootctl.SlotRecovery {
+		n += e.crashing(next.off())
+	} else if again := next.off().boot(e.t); again.runs != bootctl.SlotRecovery && w.state.OneShot != bootctl.SlotRecovery {
+		if w.state.Reset == bootctl.ResetNone || again.state.Reset == bootctl.ResetNone {
+			e.t.Errorf("recovery is not the end: %v boots after it: %+v", again.runs, w)
+		}
+	}
+	e.boots[k] = n
+	return n
+}
+
+// checkRescue boots until something that works is confirmed, or recovery: it
+// must not be recovery while there is a good slot, and not take longer than
+// all tries together.
+func checkRescue(t *testing.T, w world) {
+	if w.state.Reset != bootctl.ResetNone || w.state.OneShot == bootctl.SlotRecovery {
+		return
+	}
+	start := w
+	const bound = 2*bootctl.DefaultTries + 2
+	for range bound {
+		w = w.boot(t)
+		switch {
+		case w.runs == bootctl.SlotRecovery:
+			for i, e := range start.state.Slots {
+				// One that runs out of boots just now is not good any more.
+				if healthy(e) && e.FailedBoots < bootctl.MaxFailedBoots-1 {
+					t.Errorf("recovery, and slot %v is good: %+v", bootctl.SlotA+bootctl.Slot(i), start)
+				}
+			}
+			return
+		case w.in(w.runs) == working && w.state.LastBoot.Failure == "":
+			if _, err := w.state.Confirm(w.runs); err != nil {
+				t.Errorf("slot %v works and cannot be confirmed: %v: %+v", w.runs, err, w)
+			}
+			return
+		}
+		w = w.off()
+	}
+	t.Errorf("%d boots and neither a slot that works nor recovery: %+v", bound, start)
+}
+
+func TestModel(t *testing.T) {
+	fresh := world{state: bootctl.New().Install(bootctl.SlotA, info(working)), disk: [2]content{working, nothing}}
+	both := world{state: fresh.state.Install(bootctl.SlotB, info(working)), disk: [2]content{working, working}}
+	empty := world{state: bootctl.New()}
+	end := &endings{t, make(map[key]int)}
+	seen := make(map[key]bool)
+	var queue []key
+	add := func(w world) {
+		k := w.pack()
+		if !seen[k] {
+			seen[k] = true
+			queue = append(queue, k)
+		}
+	}
+	for _, w := range []world{fresh, both, empty} {
+		add(w)
+	}
+	steps, depth, longest, level := 0, 0, 0, len(queue)
+	for i := 0; i < len(queue); i++ {
+		if i == level {
+			depth, level = depth+1, len(queue)
+			if testing.Verbose() {
+				t.Logf("depth %d: %d worlds", depth, level)
+			}
+		}
+		w := queue[i].unpack()
+		checkWorld(t, w)
+		if w.runs == bootctl.SlotNone {
+			longest = max(longest, end.crashing(w))
+			checkRescue(t, w)
+		}
+		for _, s := range w.steps(t) {
+			steps++
+			add(s.to)
+			if t.Failed() {
+				t.Fatalf("after %q from %+v", s.name, w)
+			}
+		}
+	}
+	t.Logf("%d worlds, %d steps between them, every sequence of them: no new world after %d steps; at most %d boots to recovery",
+		len(seen), steps, depth, longest)
+}

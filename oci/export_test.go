@@ -1,0 +1,31 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+type memorySource map[v1.Hash][]byte
+
+func (m memorySource) blob(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(m[d.Digest])), nil
+}
+func (memorySource) prepare(context.Context, []v1.Descriptor, Options) error { return nil }
+func (memorySource) Close() error                                            { return nil }
+
+// MemoryImage makes an image of plain layers that lie in memory.
+func MemoryImage(opt Options, tars ...[]byte) *Image {
+	src := memorySource{}
+	img := &Image{ref: Reference{Transport: Layout, Path: "memory"}, opt: opt, src: src}
+	for _, b := range tars {
+		d := describe(types.OCIUncompressedLayer, b)
+		src[d.Digest] = b
+		img.manifest.Layers = append(img.manifest.Layers, d)
+		img.config.RootFS.DiffIDs = append(img.config.RootFS.DiffIDs, d.Digest)
+	}
+	return img
+}

@@ -1,0 +1,95 @@
+package oci_test
+
+import (
+	"archive/tar"
+	"strings"
+	"testing"
+
+	"github.com/abupdate/abupdate/oci"
+	"github.com/google/go-cmp/cmp"
+)
+
+// fuzzRows are programs that FuzzFlatten found worth keeping.
+var fuzzRows = []flattenRow{}
+
+func long(s string, n int) string { return strings.Repeat(s, n) }
+
+// capability is CAP_NET_BIND_SERVICE as the kernel stores it.
+const capability = "\x01\x00\x00\x02\x00\x04\x00\x00" + "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+
+// acl is u::rw-,u:1:r--,g::r--,m::r--,o::--- in the kernel's binary form.
+const acl = "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\x01\x00\x00\x00" +
+	"\x04\x00\x04\x00\xff\xff\xff\xff" + "\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff"
+
+// FuzzFlatten turns bytes into a few layers over a handful of names, and
+// compares what comes of them with the model. Every three bytes are an entry:
+// what it is, its name, and what it points at.
+func FuzzFlatten(f *testing.F) {
+	f.Add([]byte("0ab0bc5.."))
+	f.Fuzz(func(t *testing.T, program []byte) {
+		layers := layersOf(program)
+		want, wantErr := flattenModel(layers)
+		got, _, err := read(t, oci.MemoryImage(oci.Options{}, tarsOf(t, layers)...))
+		if (err != nil) != (wantErr != nil) {
+			t.Fatalf("flattening: error %v; model: %v\n%s", err, wantErr, describe(layers))
+		}
+		if diff := cmp.Diff(lines(want), lines(got)); err == nil && diff != "" {
+			t.Errorf("flattened (-model +got):\n%s\n%s", diff, describe(layers))
+		}
+	})
+}
+
+var fuzzNames = []string{
+	"a", "b", "c", "d", "a/a", "a/b", "a/c", "b/a", "b/b", "b/c", "a/b/a", "a/b/c", "b/a/c", "c/a/b", "d/c", "./a/",
+}
+
+var fuzzTargets = append([]string{"/", "..", "../b", "/a/b", ".", "a/../b", "../../c/", "no/x"}, fuzzNames[:8]...)
+
+func layersOf(program []byte) [][]item {
+	layers := [][]item{{}}
+	for n := 0; len(program) >= 3 && n < 40; n++ {
+		op, name, to := program[0]%16, fuzzNames[program[1]%16], fuzzTargets[program[2]%16]
+		program = program[3:]
+		last := &layers[len(layers)-1]
+		dirName, base := "", name
+		if i := strings.LastIndexByte(strings.TrimSuffix(name, "/"), '/'); i >= 0 {
+			dirName, base = name[:i+1], strings.TrimSuffix(name[i+1:], "/")
+		}
+		switch op {
+		case 0, 1:
+			layers = append(layers, nil)
+		case 2, 3, 4:
+			*last = append(*last, file(strings.TrimSuffix(name, "/"), strings.Repeat("x", len(*last)+len(layers))))
+		case 5, 6:
+			*last = append(*last, dir(name, mode(int64(0o700+len(*last)))))
+		case 7, 8, 9:
+			*last = append(*last, sym(name, to))
+		case 10, 11:
+			*last = append(*last, link(name, fuzzNames[int(to[0])%16]))
+		case 12, 13:
+			*last = append(*last, wh(dirName+".wh."+base))
+		case 14:
+			*last = append(*last, wh(name+"/.wh..wh..opq"))
+		case 15:
+			*last = append(*last, fifo(name))
+		}
+	}
+	return layers
+}
+
+// describe prints layers so that they can be made a row.
+func describe(layers [][]item) string {
+	var b strings.Builder
+	for _, l := range layers {
+		b.WriteString("layer:\n")
+		for _, it := range l {
+			switch it.Typeflag {
+			case tar.TypeSymlink, tar.TypeLink:
+				b.WriteString("  " + string(it.Typeflag) + " " + it.Name + " -> " + it.Linkname + "\n")
+			default:
+				b.WriteString("  " + string(it.Typeflag) + " " + it.Name + "\n")
+			}
+		}
+	}
+	return b.String()
+}

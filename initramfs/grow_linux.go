@@ -11,28 +11,19 @@ import (
 	"github.com/abupdate/abupdate/partitions"
 )
 
-// ShowPartition uses BLKPG, which works while other partitions are in use.
 func (m *machine) ShowPartition(d *Disk, p partitions.Partition) error {
-	op := int32(unix.BLKPG_ADD_PARTITION)
 	if part, err := blockdev.Open(p.Node(d.Path), blockdev.ReadOnly); err == nil {
 		size := part.Size()
 		part.Close()
 		if size == p.Size {
 			return nil
 		}
-		op = unix.BLKPG_RESIZE_PARTITION
 	}
 	f, ok := d.Dev.(*blockdev.File)
 	if !ok {
 		return fmt.Errorf("%s is not a block device", d.Path)
 	}
-	part := unix.BlkpgPartition{Start: p.Off, Length: p.Size, Pno: int32(p.Number)}
-	arg := unix.BlkpgIoctlArg{
-		Op:      op,
-		Datalen: int32(unsafe.Sizeof(part)),
-		Data:    (*byte)(unsafe.Pointer(&part)),
-	}
-	return ioctl(f.OSFile(), unix.BLKPG, unsafe.Pointer(&arg))
+	return partitions.TellKernel(f.OSFile(), p)
 }
 
 // Requests of fs/ext4/ext4.h and include/uapi/linux/btrfs.h.

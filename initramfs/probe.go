@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/partitions"
 )
 
 // Kinds of content that are not file systems to mount.
@@ -31,11 +32,8 @@ func (f filesystem) mountable() bool {
 	return false
 }
 
-// probeSize is how much of a partition's start decides: all the signatures
-// below are in it, and a partition is blank when all of it is zero.
-const probeSize = 1 << 20
-
-// signatures of what may be found on a partition. ext2, ext3 and ext4 share
+// signatures of what may be found on a partition, all of them within
+// partitions.BlankSize. ext2, ext3 and ext4 share
 // one; the kernel's ext4 mounts them all.
 var signatures = []struct {
 	kind  string
@@ -59,7 +57,7 @@ var signatures = []struct {
 // probe looks at what a partition holds. It never guesses: anything that is
 // neither known nor all zero is fsUnknown.
 func probe(dev blockdev.Device) (filesystem, error) {
-	b := make([]byte, min(probeSize, dev.Size()))
+	b := make([]byte, min(partitions.BlankSize, dev.Size()))
 	// mkfs and the kernel write through another cache than this one.
 	if err := blockdev.Invalidate(dev, 0, int64(len(b))); err != nil {
 		return filesystem{}, err

@@ -5,6 +5,7 @@ import (
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/partitions"
 )
 
 // A Saver keeps a boot state; *bootctl.Store is one.
@@ -55,55 +56,24 @@ func FinishReset(store Saver, vardev blockdev.Device, s bootctl.State, alive fun
 	return s, nil
 }
 
-// A discarder is a Device that can tell its medium that data is of no use.
-type discarder interface {
-	Discard(off, n int64) error
-}
+// btrfsMirrors are where btrfs keeps copies of its superblock that its repair
+// tools would take for the file system.
+var btrfsMirrors = []int64{64 << 20, 256 << 30}
 
-const (
-	wipeEdge  = 1 << 20
-	wipeBlock = 64 << 10
-)
+const superblockSize = 4096
 
-// backupSuperblocks are the places beyond the first MiB where file systems
-// keep copies that repair tools look for: btrfs at 64 MiB and 256 GiB, ext4
-// (4 KiB blocks) in groups 1, 3, 5, 7, 9, 25, 27 and 49 of 128 MiB.
-var backupSuperblocks = []int64{
-	64 << 20, 256 << 30,
-	1 * 128 << 20, 3 * 128 << 20, 5 * 128 << 20, 7 * 128 << 20, 9 * 128 << 20,
-	25 * 128 << 20, 27 * 128 << 20, 49 * 128 << 20,
-}
-
-// Wipe makes a file system unfindable: both ends of the device and the known
-// copies of superblocks become zero, synced. Before that the whole device is
-// discarded where it can do that. Old data may stay on the medium.
+// Wipe makes a file system unfindable: the device is blank for
+// partitions.IsBlank, and the copies of superblocks that repair tools look
+// for are gone. The data itself is not erased from the medium.
 func Wipe(dev blockdev.Device, alive func()) error {
-	if d, ok := dev.(discarder); ok {
+	for _, off := range btrfsMirrors {
 		alive()
-		_ = d.Discard(0, dev.Size()) // a wish: what counts is written below
-	}
-	size := dev.Size()
-	zero := func(off, n int64) error {
-		alive()
-		if off >= size {
-			return nil
+		if off+superblockSize > dev.Size() {
+			continue
 		}
-		return blockdev.Zero(dev, off, min(n, size-off))
-	}
-	// The order does not matter: var is void until the boot has made it.
-	for _, off := range backupSuperblocks {
-		if err := zero(off, wipeBlock); err != nil {
+		if err := blockdev.Zero(dev, off, superblockSize); err != nil {
 			return err
 		}
 	}
-	if err := zero(max(0, size-wipeEdge), wipeEdge); err != nil {
-		return err
-	}
-	if err := zero(0, wipeEdge); err != nil {
-		return err
-	}
-	if err := dev.Sync(); err != nil {
-		return fmt.Errorf("syncing: %w", err)
-	}
-	return nil
+	return partitions.Blank(dev)
 }

@@ -198,6 +198,13 @@ func TestSlotWriterCrash(t *testing.T) {
 		switch {
 		case errors.Is(err, partitions.ErrEmpty) || errors.Is(err, partitions.ErrCorrupt):
 			empty++
+			foot := make([]byte, partitions.FooterSize)
+			if _, err := img.ReadAt(foot, img.Size()-partitions.FooterSize); err != nil {
+				t.Fatal(err)
+			}
+			if _, footErr := partitions.DecodeFooter(foot); footErr == nil {
+				t.Fatalf("cut %v: a valid footer over an unfinished slot: ReadSlot() = %v", cut, err)
+			}
 			if cut.Reached("commit") {
 				t.Fatalf("cut %v: ReadSlot() = %v after Commit", cut, err)
 			}

@@ -192,7 +192,7 @@ func (a *apply) write(ctx context.Context, resume bool) error {
 	a.desc, a.kept = done.manifest, keep.kept
 	err = w.ReadBack(ctx, done.tree.RootHash, func(n int64) { a.opt.Progress.Report(StepReadBack, n, done.manifest.ImageBytes) })
 	if err != nil {
-		return fault.Wrap(fault.Verify, err)
+		return err
 	}
 	a.opt.Progress.Report(StepCommit, 0, 0)
 	if err := context.Cause(ctx); err != nil {
@@ -214,7 +214,7 @@ func (a *apply) giveUp(ctx context.Context, cause error) error {
 // stage saves what makes the slot boot: the commit point.
 func (a *apply) stage() error {
 	a.state = a.state.Stage(a.slot, bootctl.SlotInfo{
-		Version: a.desc.Version, Digest: a.img.Digest(), RootHash: a.desc.RootHash, Image: a.img.Reference().String(),
+		Version: a.desc.Version, Digest: a.img.Digest(), RootHash: a.desc.RootHash, Image: Origin(a.img.Reference()),
 	})
 	return a.save(a.state)
 }

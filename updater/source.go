@@ -2,6 +2,8 @@ package updater
 
 import (
 	"context"
+	"path/filepath"
+	"strings"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/manifest"
@@ -55,6 +57,19 @@ func RecordedSource(ref oci.Reference) string {
 		return ""
 	}
 	return ref.String()
+}
+
+// Origin is how the boot state names where a slot's system came from, for an
+// apply without a reference. Paths are made absolute.
+func Origin(ref oci.Reference) string {
+	if !ref.Local() || filepath.IsAbs(ref.Path) {
+		return ref.String()
+	}
+	abs, err := filepath.Abs(ref.Path)
+	if err != nil {
+		return ref.String()
+	}
+	return strings.Replace(ref.String(), ref.Path, abs, 1)
 }
 
 // registryProgress turns the progress of reading layers into events.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 )
 
 // A Kind is a class of failure; its value is the process exit code.
@@ -54,8 +55,8 @@ func Wrap(kind Kind, err error) error {
 }
 
 // KindOf returns the kind of err: the outermost one given by Errorf or Wrap,
-// Canceled for a canceled context, Network for an error of package net, else
-// Other. KindOf(nil) is 0.
+// Canceled for a canceled context, NoRoom for a full file system, Network for
+// an error of package net, else Other. KindOf(nil) is 0.
 func KindOf(err error) Kind {
 	if err == nil {
 		return 0
@@ -67,9 +68,14 @@ func KindOf(err error) Kind {
 	if errors.As(err, &k) {
 		return k.kind
 	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return NoRoom
+	}
 	var n net.Error
 	if errors.As(err, &n) {
-		return Network
+		if _, bare := n.(syscall.Errno); !bare { // an Errno has net.Error's methods
+			return Network
+		}
 	}
 	return Other
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"syscall"
 	"testing"
 
 	"github.com/abupdate/abupdate/internal/fault"
@@ -24,6 +26,9 @@ func TestKindOf(t *testing.T) {
 		{"first kind stays", fault.Wrap(fault.Network, refused), fault.Refused},
 		{"wrapped nil", fault.Wrap(fault.Network, nil), 0},
 		{"network error", &net.OpError{Op: "dial", Err: errors.New("refused")}, fault.Network},
+		{"disk full", &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, fault.NoRoom},
+		{"disk error", &os.PathError{Op: "write", Path: "x", Err: syscall.EIO}, fault.Other},
+		{"network error with an errno", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, fault.Network},
 		{"canceled beats the kind", fault.Errorf(fault.Network, "reading: %w", context.Canceled), fault.Canceled},
 	} {
 		if got := fault.KindOf(tt.err); got != tt.want {

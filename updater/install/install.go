@@ -133,7 +133,7 @@ func (in *installer) others(ctx context.Context, layout disk.Layout) error {
 
 // state writes a boot state in which what was installed is good.
 func (in *installer) state(m manifest.Manifest) error {
-	info := bootctl.SlotInfo{Version: m.Version, Digest: m.SourceDigest, RootHash: m.RootHash, Image: in.source.img.Reference().String()}
+	info := bootctl.SlotInfo{Version: m.Version, Digest: m.SourceDigest, RootHash: m.RootHash, Image: updater.Origin(in.source.img.Reference())}
 	state := bootctl.New().Install(bootctl.SlotA, info)
 	if in.opt.BothSlots {
 		state = state.Install(bootctl.SlotB, info)

@@ -123,6 +123,7 @@ type fakeSystem struct {
 	booting bootctl.Slot
 
 	onVerity  func()
+	onOverlay func()
 	switched  []string // init and its arguments
 	env       []string
 	restarted recovery.Restart
@@ -156,6 +157,10 @@ func (f *fakeSystem) call(format string, args ...any) error {
 			panic(text)
 		}
 	}
+	return f.failing(line)
+}
+
+func (f *fakeSystem) failing(line string) error {
 	for prefix, err := range f.fail {
 		if strings.HasPrefix(line, prefix) {
 			return err
@@ -184,6 +189,9 @@ func (f *fakeSystem) Mount(m initramfs.Mount) error {
 	case m.Type == "squashfs":
 		f.images[f.booting].put(f.t, target)
 	case m.Type == "overlay":
+		if f.onOverlay != nil {
+			f.onOverlay()
+		}
 		f.images[f.booting].put(f.t, target)
 	case m.Target == "/sysroot/var":
 		if err := os.RemoveAll(target); err != nil {
@@ -299,7 +307,9 @@ func putSuperblock(dev blockdev.Device, kind string) error {
 	return err
 }
 
-func (f *fakeSystem) Lchown(string, uint32, uint32) error { return nil }
+func (f *fakeSystem) Lchown(path string, uid, gid uint32) error {
+	return f.failing(fmt.Sprintf("lchown %s %d:%d", strings.TrimPrefix(path, f.root), uid, gid))
+}
 
 func (f *fakeSystem) Random(p []byte) error {
 	f.randoms++

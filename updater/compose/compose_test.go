@@ -1,0 +1,255 @@
+package compose_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/abupdate/abupdate/internal/manifest"
+	"github.com/abupdate/abupdate/oci"
+	"github.com/abupdate/abupdate/squashfs"
+	"github.com/abupdate/abupdate/updater/compose"
+	ut "github.com/abupdate/abupdate/updater/updatertest"
+)
+
+// plan reads a small image.
+func plan(t *testing.T, im ut.Image) (*oci.Image, *oci.Plan) {
+	t.Helper()
+	ref, err := oci.ParseReference("oci:" + ut.Layout(t, map[string]ut.Image{"x": im}) + ":x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := oci.Resolve(t.Context(), ref, oci.Options{Platform: "linux/amd64"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { img.Close() })
+	index, err := oci.ReadIndex(t.Context(), img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := index.Plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img, p
+}
+
+func TestDescribe(t *testing.T) {
+	const usual = "etc/os-release"
+	for _, tt := range []struct {
+		name  string
+		image ut.Image
+		opt   compose.Options
+		want  manifest.Manifest // of the fields that are compared
+	}{
+		{"label before os-release", ut.Image{Version: "1.2"}, compose.Options{},
+			manifest.Manifest{Version: "1.2", Title: "Test System"}},
+		{"given before label", ut.Image{Version: "1.2"}, compose.Options{Version: "9", Compatible: "b"},
+			manifest.Manifest{Version: "9", Title: "Test System", Compatible: "b"}},
+		{"IMAGE_VERSION before VERSION_ID", ut.Image{Files: map[string]string{usual: "VERSION_ID=12\nIMAGE_VERSION='12.7'\n"}}, compose.Options{},
+			manifest.Manifest{Version: "12.7"}},
+		{"VERSION_ID", ut.Image{}, compose.Options{},
+			manifest.Manifest{Version: "0.1", Title: "Test System"}},
+		{"os-release by a symlink", ut.Image{Files: map[string]string{
+			usual: "-> ../usr/lib/os-release", "usr/lib/os-release": "# comment\nPRETTY_NAME=\"A \\\"B\\\"\"\nVERSION_ID=\"7\"\n",
+		}}, compose.Options{},
+			manifest.Manifest{Version: "7", Title: `A "B"`}},
+		{"labels", ut.Image{Version: "1", Labels: map[string]string{
+			compose.LabelCompatible: "board1", compose.LabelMinVersion: "0.5", compose.LabelTitle: "T",
+		}}, compose.Options{},
+			manifest.Manifest{Version: "1", Title: "T", Compatible: "board1", MinVersion: "0.5"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			img, p := plan(t, tt.image)
+			got, err := compose.Describe(t.Context(), img, p, tt.opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.want.Format, tt.want.Architecture, tt.want.Kernel = 1, "amd64", ut.Kernel
+			tt.want.SourceDigest, tt.want.Created = img.Digest(), "2023-11-14T22:13:20Z"
+			if diff := cmp.Diff(tt.want, got, cmpopts.IgnoreFields(manifest.Manifest{}, "Encoder")); diff != "" {
+				t.Errorf("Describe() (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDescribeTakesTheVersionFromTheDigest(t *testing.T) {
+	img, p := plan(t, ut.Image{Files: map[string]string{"etc/os-release": "ID=x\n"}})
+	got, err := compose.Describe(t.Context(), img, p, compose.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "sha256." + img.Digest()[7:19]; got.Version != want {
+		t.Errorf("version is %q; want %q", got.Version, want)
+	}
+}
+
+func TestFindKernel(t *testing.T) {
+	const r = "6.1.0-9"
+	for _, tt := range []struct {
+		name  string
+		files map[string]string
+		want  compose.Kernel
+		err   string // part of the error
+	}{
+		{name: "beside its modules", files: map[string]string{"usr/lib/modules/6.1.0-9/vmlinuz": "k"},
+			want: compose.Kernel{Release: r, Path: "usr/lib/modules/6.1.0-9/vmlinuz", Modules: "usr/lib/modules/6.1.0-9"}},
+		{name: "in /boot", files: map[string]string{"boot/vmlinuz-6.1.0-9": "k", "usr/lib/modules/6.1.0-9/modules.builtin": ""},
+			want: compose.Kernel{Release: r, Path: "boot/vmlinuz-6.1.0-9", Modules: "usr/lib/modules/6.1.0-9"}},
+		{name: "in /boot, modules in /lib", files: map[string]string{"boot/vmlinuz-6.1.0-9": "k", "lib/modules/6.1.0-9/modules.builtin": ""},
+			want: compose.Kernel{Release: r, Path: "boot/vmlinuz-6.1.0-9", Modules: "lib/modules/6.1.0-9"}},
+		{name: "/lib is a symlink", files: map[string]string{"lib": "-> usr/lib", "boot/vmlinuz-6.1.0-9": "k", "usr/lib/modules/6.1.0-9/modules.builtin": ""},
+			want: compose.Kernel{Release: r, Path: "boot/vmlinuz-6.1.0-9", Modules: "usr/lib/modules/6.1.0-9"}},
+		{name: "in both places: beside its modules", files: map[string]string{"boot/vmlinuz-6.1.0-9": "k", "usr/lib/modules/6.1.0-9/vmlinuz": "k"},
+			want: compose.Kernel{Release: r, Path: "usr/lib/modules/6.1.0-9/vmlinuz", Modules: "usr/lib/modules/6.1.0-9"}},
+		{name: "a symlink to it", files: map[string]string{"usr/lib/modules/6.1.0-9/vmlinuz": "-> /boot/image", "boot/image": "k"},
+			want: compose.Kernel{Release: r, Path: "boot/image", Modules: "usr/lib/modules/6.1.0-9"}},
+		{name: "no modules", files: map[string]string{"boot/vmlinuz-6.1.0-9": "k"}, err: "no kernel in the image"},
+		{name: "none", err: "no kernel in the image"},
+		{name: "a dangling symlink", files: map[string]string{"usr/lib/modules/6.1.0-9/vmlinuz": "-> /boot/image"}, err: "no kernel in the image"},
+		{name: "two", files: map[string]string{"usr/lib/modules/6.1.0-9/vmlinuz": "k", "usr/lib/modules/6.1.0-8/vmlinuz": "k"},
+			err: "the image has 2 (6.1.0-8, 6.1.0-9)"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, p := plan(t, ut.Image{Kernel: ut.NoKernel, Files: tt.files})
+			got, err := compose.FindKernel(p)
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("FindKernel() = %+v, %v; want an error with %q", got, err, tt.err)
+				}
+				return
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" || err != nil {
+				t.Errorf("FindKernel() error %v (-want +got):\n%s", err, diff)
+			}
+		})
+	}
+}
+
+// memory is a WriterAt that grows.
+type memory struct{ b []byte }
+
+func (m *memory) WriteAt(p []byte, off int64) (int, error) {
+	if need := int(off) + len(p); need > len(m.b) {
+		m.b = append(m.b, make([]byte, need-len(m.b))...)
+	}
+	return copy(m.b[off:], p), nil
+}
+
+func composed(t *testing.T, im ut.Image, opt compose.Options) ([]byte, *compose.Result) {
+	t.Helper()
+	img, p := plan(t, im)
+	desc, err := compose.Describe(t.Context(), img, p, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := new(memory)
+	made, err := compose.Compose(t.Context(), p, compose.Sink(m), desc, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.b, made
+}
+
+var full = ut.Image{Version: "1", Noise: 700_000, Files: map[string]string{
+	"etc/motd": "hello\n", "usr/bin/sh": "-> busybox", "usr/bin/busybox": strings.Repeat("text ", 100_000), "srv/empty": "",
+}}
+
+// Same image, same options: same bytes, whatever the number of workers.
+func TestComposeIsReproducible(t *testing.T) {
+	first, made := composed(t, full, compose.Options{})
+	want, err := made.Manifest.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, workers := range []int{1, 2, 8} {
+		again, made := composed(t, full, compose.Options{Squashfs: squashfs.Options{Workers: workers}})
+		got, err := made.Manifest.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(first, again) || !bytes.Equal(want, got) {
+			t.Errorf("with %d workers image or manifest differ", workers)
+		}
+	}
+}
+
+// What compose says of image and tree is what veritysetup finds, and
+// unsquashfs reads the files.
+func TestComposeAgainstTools(t *testing.T) {
+	image, made := composed(t, full, compose.Options{})
+	m := made.Manifest
+	if int64(len(image)) != m.ImageBytes || m.DataBlocks*4096 != m.ImageBytes || m.HashOffset != m.ImageBytes {
+		t.Errorf("image of %d bytes; the manifest says %d, %d blocks, hash offset %d", len(image), m.ImageBytes, m.DataBlocks, m.HashOffset)
+	}
+	if m.RootHash != hex.EncodeToString(made.Tree.RootHash) {
+		t.Errorf("root hash %s; the tree's is %x", m.RootHash, made.Tree.RootHash)
+	}
+	var tree bytes.Buffer
+	if n, err := made.Tree.WriteTo(&tree); err != nil || n != m.TreeBytes {
+		t.Fatalf("tree of %d bytes, %v; the manifest says %d", n, err, m.TreeBytes)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "image")
+	writeFile(t, file, append(image, tree.Bytes()...))
+	run(t, "cryptsetup-bin", "veritysetup", "verify", file, file, m.RootHash, "--hash-offset="+strconv.FormatInt(m.HashOffset, 10))
+	if got := run(t, "squashfs-tools", "unsquashfs", "-cat", file, "etc/motd"); got != "hello\n" {
+		t.Errorf("etc/motd in the image is %q", got)
+	}
+	if got := run(t, "squashfs-tools", "unsquashfs", "-s", file); !strings.Contains(got, "1700000000") && !strings.Contains(got, "Nov 14") {
+		t.Errorf("the superblock's time is not the image's:\n%s", got)
+	}
+}
+
+func TestComposeCanceled(t *testing.T) {
+	img, p := plan(t, full)
+	desc, err := compose.Describe(t.Context(), img, p, compose.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	opt := compose.Options{Progress: func(int64, int64) { cancel() }}
+	if _, err := compose.Compose(ctx, p, compose.Sink(new(memory)), desc, opt); !errors.Is(err, context.Canceled) {
+		t.Errorf("Compose() = %v; want %v", err, context.Canceled)
+	}
+}
+
+// A target that fails ends the composing with its error.
+func TestComposeIntoAFailingSink(t *testing.T) {
+	img, p := plan(t, full)
+	desc, err := compose.Describe(t.Context(), img, p, compose.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := compose.Compose(t.Context(), p, compose.Sink(failing{}), desc, compose.Options{}); !errors.Is(err, errFull) {
+		t.Errorf("Compose() = %v; want %v", err, errFull)
+	}
+}
+
+var errFull = errors.New("full")
+
+type failing struct{}
+
+func (failing) WriteAt([]byte, int64) (int, error) { return 0, errFull }
+
+func TestCheckOptions(t *testing.T) {
+	if err := compose.CheckOptions(squashfs.Options{}); err != nil {
+		t.Errorf("CheckOptions of the defaults = %v", err)
+	}
+	for _, opt := range []squashfs.Options{{BlockSize: 5000}, {Level: 99}, {Level: -1}, {BlockSize: 2 << 20}} {
+		if err := compose.CheckOptions(opt); err == nil {
+			t.Errorf("CheckOptions(%+v) = nil; want an error", opt)
+		}
+	}
+}

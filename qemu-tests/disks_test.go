@@ -23,6 +23,7 @@ func TestOtherDisk(t *testing.T) {
 	d.cfg.Disks = append([]vm.Disk{{Path: other}}, d.cfg.Disks...)
 	g := d.start()
 	g.wantBoot("a", "1.0")
+	g.run("abupdate", "mark-good")
 	g.applyUpdate("v2", "--insecure")
 	g.reboot()
 	g.wantBoot("b", "2.0")

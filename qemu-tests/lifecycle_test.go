@@ -59,6 +59,7 @@ func TestTenUpdates(t *testing.T) {
 	d := newDevice(t)
 	g := d.start()
 	g.wantBoot("a", "1.0")
+	g.run("abupdate", "mark-good")
 	tags := []string{"v1", "v2", "v3"}
 	versions := []string{"1.0", "2.0", "3.0"}
 	for i := 1; i <= 10; i++ {

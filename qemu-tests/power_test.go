@@ -26,6 +26,7 @@ func TestPowerCuts(t *testing.T) {
 	// A whole apply says how long one takes.
 	g := d.start()
 	g.wantBoot(slot, versions[at])
+	g.run("abupdate", "mark-good")
 	begin := time.Now()
 	g.applyUpdate(tags[1], "--insecure")
 	whole := time.Since(begin)
@@ -52,12 +53,12 @@ func TestPowerCuts(t *testing.T) {
 			old++
 		case b.Slot == other && b.Version == versions[next]:
 			fresh++
-			g.run("abupdate", "mark-good")
 			slot, at = other, next
 		default:
 			t.Fatalf("cut %d after %v: booted slot %s with version %s; want %s with %s or %s with %s",
 				i, moment, b.Slot, b.Version, slot, versions[at], other, versions[next])
 		}
+		g.run("abupdate", "mark-good")
 		if st := g.status(); st.Slots[slot].State != "good" || st.Fallback != nil {
 			t.Fatalf("cut %d after %v: status = %+v; want %s good, no fallback", i, moment, st, slot)
 		}

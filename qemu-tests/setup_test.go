@@ -3,6 +3,7 @@ package qemutests
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -115,18 +116,34 @@ type boot struct {
 	Uptime              float64
 }
 
-// waitBoot waits for the next boot event.
+// waitBoot waits for the next boot event. Each reset on the way, of a system
+// that did not get so far, starts the clock anew.
 func (g *guest) waitBoot() boot {
 	g.t.Helper()
-	e, err := g.Event(deadline(g.t, bootTime), "boot")
-	if err != nil {
-		g.t.Fatal(err)
+	for resets := g.resets(); ; resets = g.resets() {
+		e, err := g.Event(deadline(g.t, bootTime), "boot")
+		if errors.Is(err, context.DeadlineExceeded) && g.resets() > resets {
+			continue
+		}
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		var b boot
+		if err := e.Decode(&b); err != nil {
+			g.t.Fatal(err)
+		}
+		return b
 	}
-	var b boot
-	if err := e.Decode(&b); err != nil {
-		g.t.Fatal(err)
+}
+
+func (g *guest) resets() int {
+	n := 0
+	for _, e := range g.Events() {
+		if e.Name == "qmp:RESET" {
+			n++
+		}
 	}
-	return b
+	return n
 }
 
 // run runs a program in the guest that must succeed, and returns its output.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"maps"
@@ -10,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/abupdate/abupdate/squashfs/squashfstest"
 )
 
 type tool struct {
@@ -27,6 +30,7 @@ var tools = map[string]tool{
 	"rm":    {1, func(a []string) error { return os.RemoveAll(a[0]) }},
 	"mount": {3, func(a []string) error { return mount(a) }},
 	"list":  {1, func(a []string) error { return list(a[0], os.Stdout) }},
+	"sum":   {1, func(a []string) error { return sum(a[0], os.Stdout) }},
 	"sync":  {0, func([]string) error { unix.Sync(); return nil }},
 }
 
@@ -85,4 +89,24 @@ func mount(a []string) error {
 		return fmt.Errorf("mounting %s on %s: %w", a[0], a[1], err)
 	}
 	return nil
+}
+
+// list prints all that a squashfs holds, as squashfstest writes it.
+func list(dir string, w io.Writer) error {
+	l, err := squashfstest.List(dir)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, l)
+	return err
+}
+
+// sum prints the digest of what list prints, for trees whose listing is long.
+func sum(dir string, w io.Writer) error {
+	h := sha256.New()
+	if err := list(dir, h); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%x\n", h.Sum(nil))
+	return err
 }

@@ -1,8 +1,0 @@
-package main
-
-import (
-	"errors"
-	"io"
-)
-
-func list(dir string, w io.Writer) error { return errors.ErrUnsupported }

@@ -1,0 +1,102 @@
+package qemutests
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/abupdate/abupdate/internal/fstree"
+	"github.com/abupdate/abupdate/internal/vm"
+	"github.com/abupdate/abupdate/squashfs"
+	"github.com/abupdate/abupdate/squashfs/squashfstest"
+)
+
+// TestSquashfs is the kernel's word on our images: a tree with everything in
+// it that can go wrong, in several encodings, mounted and compared object by
+// object.
+func TestSquashfs(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		opt  squashfs.Options
+		tree squashfstest.TreeOptions
+	}{
+		{"zstd 256K, a directory of 100,000 and a file over 4 GiB", squashfs.Options{}, squashfstest.TreeOptions{BigDir: 100_000, BigFile: 5 << 30}},
+		{"gzip 128K", squashfs.Options{Compression: squashfs.Gzip, BlockSize: 128 << 10}, squashfstest.TreeOptions{BigDir: 3000}},
+		{"no compression, 4K", squashfs.Options{Compression: squashfs.None, BlockSize: 4 << 10}, squashfstest.TreeOptions{}},
+		{"zstd 1M, compact", squashfs.Options{BlockSize: 1 << 20, Layout: squashfs.Compact}, squashfstest.TreeOptions{BigDir: 3000}},
+	}
+	f := fixture(t)
+	cfg := vm.Config{Kernel: f.kernel.Image, Initrd: guestInitramfs(t, f), Append: quick, MemoryMiB: 768}
+	var want []string
+	for i, tt := range tests {
+		image := filepath.Join(t.TempDir(), "image")
+		tree := squashfstest.Tree(uint64(i+1), tt.tree)
+		writeSquashfs(t, image, tree, tt.opt)
+		want = append(want, squashfstest.Expected(tree...))
+		cfg.Disks = append(cfg.Disks, vm.Disk{Path: image, ReadOnly: true})
+	}
+	g := start(t, cfg)
+	g.waitBoot()
+	for i, tt := range tests {
+		dev, dir := fmt.Sprintf("/dev/vd%c", 'a'+i), fmt.Sprintf("/mnt/%d", i)
+		g.run("/init", "mount", dev, dir, "squashfs")
+		sum := strings.TrimSpace(g.run("/init", "sum", dir))
+		if sum == fmt.Sprintf("%x", sha256.Sum256([]byte(want[i]))) {
+			continue
+		}
+		if diff := cmp.Diff(strings.Split(want[i], "\n"), strings.Split(g.run("/init", "list", dir), "\n")); diff != "" {
+			t.Errorf("%s: the kernel's view mismatch (-want +got):\n%s", tt.name, diff)
+		} else {
+			t.Errorf("%s: digests of the listing differ, the listings do not", tt.name)
+		}
+	}
+}
+
+// fileSink is a squashfs.Sink into a file.
+type fileSink struct {
+	f   *os.File
+	off int64
+}
+
+func (s *fileSink) Write(p []byte) (int, error) {
+	n, err := s.f.WriteAt(p, s.off)
+	s.off += int64(n)
+	return n, err
+}
+
+func (s *fileSink) WriteFirst(block []byte) error {
+	_, err := s.f.WriteAt(block, 0)
+	return err
+}
+
+func writeSquashfs(t *testing.T, file string, tree []squashfstest.File, opt squashfs.Options) {
+	t.Helper()
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w, err := squashfs.NewWriter(&fileSink{f, 4096}, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range tree {
+		var content io.Reader
+		if e.Type == fstree.Regular {
+			content = e.Content.Reader()
+		}
+		if err := w.Add(e.Entry, content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -52,8 +53,7 @@ func DefaultLayout(image int64) Layout {
 	return Layout{ESP: 128 * MiB, Slot: slot, Recovery: slot, Var: 256 * MiB}
 }
 
-// ReadLayout reads a layout from a TOML file. Sizes that the file leaves out
-// are those of def.
+// ReadLayout reads a layout from a TOML file as ParseLayout does.
 func ReadLayout(path string, def Layout) (Layout, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -66,9 +66,11 @@ func ReadLayout(path string, def Layout) (Layout, error) {
 	return l, nil
 }
 
-// ParseLayout reads a layout from TOML text and validates it.
+// ParseLayout reads a layout from TOML text and validates it. What the text
+// leaves out is as in def; extras are taken over all together or not at all.
 func ParseLayout(text string, def Layout) (Layout, error) {
 	l := def
+	l.Extras = nil // the decoder would write into def's
 	meta, err := toml.Decode(text, &l)
 	if err != nil {
 		var perr toml.ParseError
@@ -79,6 +81,9 @@ func ParseLayout(text string, def Layout) (Layout, error) {
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		return Layout{}, fault.Errorf(fault.Usage, "unknown key %s", unknown[0])
+	}
+	if !meta.IsDefined("extra") {
+		l.Extras = slices.Clone(def.Extras)
 	}
 	return l, l.Validate()
 }

@@ -55,6 +55,7 @@ func (c *consoles) open(path string) {
 		raw := *old
 		raw.Lflag &^= unix.ICANON | unix.ECHO | unix.ISIG
 		raw.Iflag &^= unix.ICRNL | unix.IXON
+		raw.Oflag &^= unix.OPOST // what is written says \r\n itself
 		raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
 		if unix.IoctlSetTermios(fd, unix.TCSETS, &raw) == nil {
 			t.saved = old

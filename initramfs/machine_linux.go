@@ -29,15 +29,22 @@ type machine struct {
 // that hangs in the kernel, on a dead disk for one, must not hang the device.
 const stuckAfter = 10 * time.Minute
 
-// NewMachine returns the System of the running kernel. It is for PID 1 only.
-func NewMachine() System {
+// Main is what PID 1 does. It does not return.
+func Main() {
+	m := newMachine()
+	go m.guard()
+	err := Boot(m)
+	m.Log(true, fmt.Sprintf("the boot sequence returned: %v", err))
+	m.Restart(recovery.Reboot)
+}
+
+func newMachine() *machine {
 	m := &machine{}
 	var u unix.Utsname
 	if err := unix.Uname(&u); err == nil {
 		m.release = unix.ByteSliceToString(u.Release[:])
 	}
 	m.Alive()
-	go m.guard()
 	return m
 }
 
@@ -205,6 +212,9 @@ func consoleLevel() (level int) {
 }
 
 func (m *machine) Restart(how recovery.Restart) {
+	if os.Getpid() != 1 {
+		panic("initramfs: restarting a machine that is not ours")
+	}
 	synced := make(chan struct{})
 	go func() {
 		unix.Sync()

@@ -20,11 +20,15 @@ func (m *machine) Run(c Command) (Result, error) {
 		return Result{}, err
 	}
 	defer r.Close()
+	attr := &syscall.SysProcAttr{Setsid: true}
+	if c.Root != "/" {
+		attr.Chroot = c.Root
+	}
 	proc, err := os.StartProcess(c.Path, append([]string{c.Path}, c.Args...), &os.ProcAttr{
 		Dir:   "/",
 		Env:   []string{"PATH=" + DefaultPath, "HOME=/", "LANG=C"},
 		Files: []*os.File{null, w, w},
-		Sys:   &syscall.SysProcAttr{Chroot: c.Root, Setsid: true},
+		Sys:   attr,
 	})
 	w.Close()
 	if err != nil {

@@ -28,16 +28,26 @@ func (m *machine) SwitchRoot(root, init string, args, env []string) error {
 	if err := os.Chdir("/"); err != nil {
 		return err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(old, &st); err == nil {
-		removeAll(old, uint64(st.Dev))
-	}
+	emptyInitramfs(old)
 	if m.consoles != nil {
 		m.consoles.close()
 		m.consoles = nil
 	}
 	err = unix.Exec(init, append([]string{init}, args...), env)
 	return fmt.Errorf("running %s: %w", init, err)
+}
+
+// emptyInitramfs removes what is in the old root directory, if it is one in
+// memory: nothing else may ever be emptied by mistake.
+func emptyInitramfs(old int) {
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	inMemory := unix.Fstatfs(old, &fs) == nil && (fs.Type == unix.RAMFS_MAGIC || fs.Type == unix.TMPFS_MAGIC)
+	if !inMemory || unix.Fstat(old, &st) != nil {
+		unix.Close(old)
+		return
+	}
+	removeAll(old, uint64(st.Dev))
 }
 
 // removeAll removes what is below the open directory dir and on its device,

@@ -14,5 +14,5 @@ func main() {
 		fmt.Fprintln(os.Stderr, "abinit: runs as process 1 of an initramfs only")
 		os.Exit(2)
 	}
-	initramfs.Boot(initramfs.NewMachine())
+	initramfs.Main()
 }

@@ -78,6 +78,6 @@ func compareUmoci(t *testing.T, tt flattenRow, tars [][]byte, all []found) {
 	case tt.umoci == "" && err == nil && diff != "":
 		t.Errorf("flattened (-umoci +got):\n%s", diff)
 	case tt.umoci != "" && refused && diff == "" && os.Getuid() == 0:
-		t.Errorf("umoci gives the same result; it should not, as %s", tt.umoci)
+		t.Errorf("umoci gives the same result; it should not, as %s (its error: %v)", tt.umoci, err)
 	}
 }

@@ -2,6 +2,7 @@ package oci_test
 
 import (
 	"archive/tar"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -26,17 +27,34 @@ const acl = "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\
 // what it is, its name, and what it points at.
 func FuzzFlatten(f *testing.F) {
 	f.Add([]byte("0ab0bc5.."))
-	f.Fuzz(func(t *testing.T, program []byte) {
-		layers := layersOf(program)
-		want, wantErr := flattenModel(layers)
-		got, _, err := read(t, oci.MemoryImage(oci.Options{}, tarsOf(t, layers)...))
-		if (err != nil) != (wantErr != nil) {
-			t.Fatalf("flattening: error %v; model: %v\n%s", err, wantErr, describe(layers))
+	f.Fuzz(compareWithModel)
+}
+
+// TestFlattenPrograms is FuzzFlatten without the search: many programs of
+// which most are accepted.
+func TestFlattenPrograms(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range programs {
+		program := make([]byte, 3*(1+random.IntN(24)))
+		for i := range program {
+			program[i] = byte(random.Uint32())
 		}
-		if diff := cmp.Diff(lines(want), lines(got)); err == nil && diff != "" {
-			t.Errorf("flattened (-model +got):\n%s\n%s", diff, describe(layers))
-		}
-	})
+		compareWithModel(t, program)
+	}
+}
+
+const programs = 3000
+
+func compareWithModel(t *testing.T, program []byte) {
+	layers := layersOf(program)
+	want, wantErr := flattenModel(layers)
+	got, _, err := read(t, oci.MemoryImage(oci.Options{}, tarsOf(t, layers)...))
+	if (err != nil) != (wantErr != nil) {
+		t.Fatalf("flattening: error %v; model: %v\n%s", err, wantErr, describe(layers))
+	}
+	if diff := cmp.Diff(lines(want), lines(got)); err == nil && diff != "" {
+		t.Errorf("flattened (-model +got):\n%s\n%s", diff, describe(layers))
+	}
 }
 
 var fuzzNames = []string{
@@ -49,29 +67,31 @@ func layersOf(program []byte) [][]item {
 	layers := [][]item{{}}
 	for n := 0; len(program) >= 3 && n < 40; n++ {
 		op, name, to := program[0]%16, fuzzNames[program[1]%16], fuzzTargets[program[2]%16]
+		linked := program[2] / 16
 		program = program[3:]
 		last := &layers[len(layers)-1]
-		dirName, base := "", name
-		if i := strings.LastIndexByte(strings.TrimSuffix(name, "/"), '/'); i >= 0 {
-			dirName, base = name[:i+1], strings.TrimSuffix(name[i+1:], "/")
+		short := strings.TrimSuffix(name, "/")
+		dirName, base := "", short
+		if i := strings.LastIndexByte(short, '/'); i >= 0 {
+			dirName, base = short[:i+1], short[i+1:]
 		}
 		switch op {
 		case 0, 1:
 			layers = append(layers, nil)
 		case 2, 3, 4:
-			*last = append(*last, file(strings.TrimSuffix(name, "/"), strings.Repeat("x", len(*last)+len(layers))))
+			*last = append(*last, file(short, strings.Repeat("x", len(*last)+len(layers))))
 		case 5, 6:
 			*last = append(*last, dir(name, mode(int64(0o700+len(*last)))))
 		case 7, 8, 9:
-			*last = append(*last, sym(name, to))
+			*last = append(*last, sym(short, to))
 		case 10, 11:
-			*last = append(*last, link(name, fuzzNames[int(to[0])%16]))
+			*last = append(*last, link(short, fuzzNames[linked]))
 		case 12, 13:
 			*last = append(*last, wh(dirName+".wh."+base))
 		case 14:
 			*last = append(*last, wh(name+"/.wh..wh..opq"))
 		case 15:
-			*last = append(*last, fifo(name))
+			*last = append(*last, fifo(short))
 		}
 	}
 	return layers

@@ -45,7 +45,7 @@ func line(f found) string {
 		s += " -> " + f.Linkname
 	case fstree.Regular:
 		if len(f.content) > 64 {
-			s += fmt.Sprintf(" %d bytes %x", len(f.content), sha256.Sum256([]byte(f.content)))[:40]
+			s += fmt.Sprintf(" %d bytes %.6x", len(f.content), sha256.Sum256([]byte(f.content)))
 		} else {
 			s += " " + f.content
 		}
@@ -65,6 +65,10 @@ func line(f found) string {
 		s += fmt.Sprintf(" %s=%q", x.Name, x.Value)
 	}
 	return s
+}
+
+func regular(path string, size int) fstree.Entry {
+	return fstree.Entry{Path: path, Type: fstree.Regular, Mode: 0o644, ModTime: stamp, Size: int64(size)}
 }
 
 // lines lists entries; a root that no entry describes is left out.

@@ -34,14 +34,20 @@ func (m *machine) Run(c Command) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	var out tail
+	out := &tail{done: make(chan struct{})}
 	go out.readFrom(r)
-	return m.wait(proc, c, &out)
+	res, err := m.wait(proc, c)
+	select {
+	case <-out.done:
+	case <-time.After(time.Second): // a child of it holds the pipe
+	}
+	res.Output = out.String()
+	return res, err
 }
 
 // wait waits for the process, pinging the watchdog, and kills it after the
 // command's timeout.
-func (m *machine) wait(proc *os.Process, c Command, out *tail) (Result, error) {
+func (m *machine) wait(proc *os.Process, c Command) (Result, error) {
 	type end struct {
 		state *os.ProcessState
 		err   error
@@ -61,27 +67,29 @@ func (m *machine) wait(proc *os.Process, c Command, out *tail) (Result, error) {
 				return Result{}, fmt.Errorf("waiting for %s: %w", c.Path, e.err)
 			}
 			if !e.state.Exited() {
-				return Result{Output: out.String()}, fmt.Errorf("%s: %v", c.Path, e.state)
+				return Result{}, fmt.Errorf("%s: %v", c.Path, e.state)
 			}
-			return Result{Exit: e.state.ExitCode(), Output: out.String()}, nil
+			return Result{Exit: e.state.ExitCode()}, nil
 		case <-tick.C:
 			m.Alive()
 		case <-timeout:
 			proc.Kill() // not waited for: it may hang in the kernel
-			return Result{Output: out.String()}, fmt.Errorf("%s: no end after %v", c.Path, c.Timeout)
+			return Result{}, fmt.Errorf("%s: no end after %v", c.Path, c.Timeout)
 		}
 	}
 }
 
 // tail keeps the end of what a program prints.
 type tail struct {
-	mu sync.Mutex
-	b  []byte
+	done chan struct{} // closed at the output's end
+	mu   sync.Mutex
+	b    []byte
 }
 
 const maxTail = 1 << 10
 
 func (t *tail) readFrom(r *os.File) {
+	defer close(t.done)
 	buf := make([]byte, 512)
 	for {
 		n, err := r.Read(buf)

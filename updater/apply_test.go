@@ -139,7 +139,7 @@ func TestApplyRefuses(t *testing.T) {
 		{name: "a lower version", ref: ref("v0"), kind: fault.Refused, says: "version 0.9 is lower than the running 1.0"},
 		{name: "a lower version, allowed", ref: ref("v0"), opt: updater.ApplyOptions{Allow: updater.Allow{Downgrade: true}}},
 		{name: "another architecture", ref: ref("arm64"), kind: fault.Refused, says: "arm64"},
-		{name: "no kernel", ref: ref("nokernel"), kind: fault.Other, says: "no kernel in the image"},
+		{name: "no kernel", ref: ref("nokernel"), kind: fault.Usage, says: "no kernel in the image"},
 		{name: "other devices", from: "compatible", ref: ref("v2"), kind: fault.Refused, says: `the device is "board1"`,
 			opt: updater.ApplyOptions{Allow: updater.Allow{Downgrade: true}}},
 		{name: "too old for it", ref: ref("floor"), kind: fault.Refused, says: "asks for version 4"},

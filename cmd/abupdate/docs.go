@@ -75,8 +75,8 @@ var exitCodes = []struct {
 	text string
 }{
 	{0, "done"},
-	{fault.Other, "everything that is not below: not root, an I/O error, not an image, no kernel in it"},
-	{fault.Usage, "called wrongly: unknown command or flag, no such file, a disk without abupdate's layout"},
+	{fault.Other, "everything that is not below: not root, an I/O error, a boot state of a newer version"},
+	{fault.Usage, "called wrongly: unknown command or flag, no such file or image, not an image, no kernel in it, a disk without abupdate's layout"},
 	{fault.Network, "a registry or server did not answer, or not as it should"},
 	{fault.Verify, "a digest, hash or signature does not match; a slot is damaged"},
 	{fault.NoRoom, "a slot or disk is too small, or full"},
@@ -93,7 +93,7 @@ var docsIntro = func() string {
 	b.WriteString("Global flags: `--json` and `-q`, `--quiet`. `abupdate completion bash|zsh|fish` prints completions,\n" +
 		"`abupdate man DIR` writes man pages.\n\n## Output\n\n" +
 		"Results go to stdout, everything else to stderr. With `--json` stdout gets one JSON object on one line, and\n" +
-		"nothing when the command fails; stderr gets progress as JSON lines `{\"step\":...,\"done\":...,\"total\":...}`\n" +
+		"nothing when the command fails (verify prints what it found all the same); stderr gets progress as JSON lines `{\"step\":...,\"done\":...,\"total\":...}`\n" +
 		"(bytes; no total when it is not known). Progress bars are shown on a terminal only. An error is one line on\n" +
 		"stderr, `abupdate: what: where`, also with `--json`.\n\n" +
 		"`status --json`: `disk`, `booted` (slot, or null for a disk that this machine does not run from), `next`,\n" +

@@ -2,11 +2,11 @@ package compose
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/fstree"
 	"github.com/abupdate/abupdate/oci"
 )
@@ -41,11 +41,11 @@ func FindKernel(plan *oci.Plan) (Kernel, error) {
 	}
 	switch releases := slices.Sorted(maps.Keys(found)); len(releases) {
 	case 0:
-		return Kernel{}, fmt.Errorf("looking for /usr/lib/modules/*/vmlinuz and /boot/vmlinuz-* with modules: %w", ErrNoKernel)
+		return Kernel{}, fault.Errorf(fault.Usage, "looking for /usr/lib/modules/*/vmlinuz and /boot/vmlinuz-* with modules: %w", ErrNoKernel)
 	case 1:
 		return found[releases[0]], nil
 	default:
-		return Kernel{}, fmt.Errorf("looking for the kernel: the image has %d (%s); one is expected", len(releases), strings.Join(releases, ", "))
+		return Kernel{}, fault.Errorf(fault.Usage, "looking for the kernel: the image has %d (%s); one is expected", len(releases), strings.Join(releases, ", "))
 	}
 }
 

@@ -241,7 +241,7 @@ func TestImageFails(t *testing.T) {
 		{name: "recovery image too large", edit: func(o *install.Options) { o.Recovery = "oci:" + dir + ":large" }, kind: fault.NoRoom, says: "recovery"},
 		{name: "recovery image with another kernel", edit: func(o *install.Options) { o.Recovery = "oci:" + dir + ":kernel" }, kind: fault.Refused, says: "6.9.9"},
 		{name: "no such recovery image", edit: func(o *install.Options) { o.Recovery = "oci:" + dir + ":nope" }, kind: fault.Usage, says: "nope"},
-		{name: "no kernel", tag: "none", kind: fault.Other, says: "no kernel"},
+		{name: "no kernel", tag: "none", kind: fault.Usage, says: "no kernel"},
 		{name: "no init", edit: func(o *install.Options) { o.Boot.Init = "/nonexistent" }, kind: fault.Usage, says: "/nonexistent"},
 		{name: "no stub", edit: func(o *install.Options) { o.Boot.Stub = "/nonexistent" }, kind: fault.Usage, says: "systemd-boot-efi"},
 		{name: "not a stub", edit: func(o *install.Options) { o.Boot.Stub = o.Boot.Init }, kind: fault.Usage, says: "UKI"},

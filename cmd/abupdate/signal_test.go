@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"os"
+	osexec "os/exec"
+	"strings"
+	"testing"
+
+	"github.com/abupdate/abupdate/bootctl"
+	"github.com/abupdate/abupdate/internal/blockdev"
+	ut "github.com/abupdate/abupdate/updater/updatertest"
+)
+
+const runMain = "ABUPDATE_TEST_RUN_MAIN"
+
+// TestMain lets a test start this very program as a process of its own.
+func TestMain(m *testing.M) {
+	if os.Getenv(runMain) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// Ctrl-C in the middle of writing: exit code 130, one line, the old system
+// boots, and the next apply finishes.
+func TestInterruptedByASignal(t *testing.T) {
+	dir := ut.Layout(t, map[string]ut.Image{
+		"v1": {Version: "1.0"},
+		"v2": {Version: "2.0", Noise: 3_500_000},
+	})
+	disk := ut.Disk(t, "oci:"+dir+":v1")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := osexec.Command(self, "apply", "oci:"+dir+":v2", "--disk", disk, "--json")
+	cmd.Env = append(os.Environ(), runMain+"=1")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var messages []string
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		if line := lines.Text(); !strings.HasPrefix(line, "{") {
+			messages = append(messages, line)
+		} else if strings.Contains(line, `"step":"write"`) {
+			if err := cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				t.Fatal(err)
+			}
+		}
+	}
+	err = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 130 || len(messages) != 1 || !strings.HasPrefix(messages[0], "abupdate: ") {
+		t.Fatalf("exit code %d (%v), messages %q; want 130 and one", code, err, messages)
+	}
+	dev, err := blockdev.Open(disk, blockdev.ReadOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	if st := ut.State(t, dev); st.Active() != bootctl.SlotA || st.Slot(bootctl.SlotB).Status != bootctl.Writing {
+		t.Errorf("slot %v boots next, b is %s; want a next, b being written", st.Active(), st.Slot(bootctl.SlotB).Status)
+	}
+	must(t, "apply", "oci:"+dir+":v2", "--disk", disk)
+	must(t, "verify", "--disk", disk)
+}

@@ -71,7 +71,8 @@ func (t *tarFiles) decompress(ctx context.Context, opt Options) error {
 	if err != nil {
 		return fmt.Errorf("spooling: %w", err)
 	}
-	t.f.Close()
+	packed := t.f
+	defer packed.Close()
 	t.f, t.spooled = spool, spool.Name()
 	limit := opt.Limits.withDefaults().LayerBytes
 	n, err := io.Copy(spool, io.LimitReader(plain, limit+1))

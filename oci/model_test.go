@@ -79,9 +79,9 @@ func parent(p string) string {
 	return d
 }
 
-// resolve follows the symlinks in dir, starting below from. at says what a
+// follow follows the symlinks in dir, starting below from. at says what a
 // path is: a symlink's target, or "".
-func resolve(from, dir string, at func(string) string, budget *int) (string, error) {
+func follow(from, dir string, at func(string) string, budget *int) (string, error) {
 	cur := from
 	for _, name := range strings.Split(dir, "/") {
 		cur = strings.TrimPrefix(path.Clean("/"+cur+"/"+name), "/")
@@ -100,7 +100,7 @@ func resolve(from, dir string, at func(string) string, budget *int) (string, err
 			base = ""
 		}
 		var err error
-		if cur, err = resolve(base, to, at, budget); err != nil {
+		if cur, err = follow(base, to, at, budget); err != nil {
 			return "", err
 		}
 	}
@@ -109,7 +109,7 @@ func resolve(from, dir string, at func(string) string, budget *int) (string, err
 
 func (m model) resolve(dir string) (string, error) {
 	budget := 255
-	return resolve("", dir, func(p string) string {
+	return follow("", dir, func(p string) string {
 		if o := m[p]; o != nil && o.Type == fstree.Symlink {
 			return o.Linkname
 		}
@@ -190,7 +190,7 @@ func (m model) whiteoutDir(dir string, own map[string]item) (gone bool, at strin
 		})
 	}
 	budget := 255
-	at, err = resolve("", dir, func(p string) string {
+	at, err = follow("", dir, func(p string) string {
 		if it, mine := own[p]; mine {
 			if it.Typeflag == tar.TypeSymlink {
 				return it.Linkname

@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -105,8 +106,11 @@ func (c *chooser) findDigest(ctx context.Context, descs []v1.Descriptor, depth i
 			return nil, fmt.Errorf("%v: %w", c.ref, err)
 		}
 		index, err := parseIndex(doc)
-		if err != nil || index == nil {
-			return nil, fault.Errorf(fault.Verify, "%v: index %v does not parse: %v", c.ref, d.Digest, err)
+		if err == nil && index == nil {
+			err = errors.New("is an image manifest")
+		}
+		if err != nil {
+			return nil, fault.Errorf(fault.Verify, "%v: index %v: %w", c.ref, d.Digest, err)
 		}
 		if found, err := c.findDigest(ctx, index.Manifests, depth+1); found != nil || err != nil {
 			return found, err
@@ -133,7 +137,7 @@ func parseIndex(doc []byte) (*v1.IndexManifest, error) {
 	switch {
 	case probe.FSLayers != nil || probe.MediaType.IsSchema1():
 		return nil, fmt.Errorf("is of docker's schema 1, which is not supported")
-	case probe.Manifests == nil:
+	case probe.Manifests == nil && !probe.MediaType.IsIndex():
 		return nil, nil
 	case probe.Layers != nil:
 		// One document must not be two things (CVE-2021-41190).

@@ -92,17 +92,19 @@ func parseRegistry(s, rest string) (Reference, error) {
 	if rest == "" {
 		return Reference{}, fault.Errorf(fault.Usage, "image reference %q names no image", s)
 	}
-	ref, err := name.ParseReference(rest)
+	// name.ParseReference would do, but does not say what is wrong.
+	if strings.Contains(rest, "@") {
+		d, err := name.NewDigest(rest)
+		if err != nil {
+			return Reference{}, fault.Errorf(fault.Usage, "image reference %q: %w", s, err)
+		}
+		return Reference{Transport: Registry, Digest: d.DigestStr(), remote: d}, nil
+	}
+	tag, err := name.NewTag(rest)
 	if err != nil {
 		return Reference{}, fault.Errorf(fault.Usage, "image reference %q: %w", s, err)
 	}
-	r := Reference{Transport: Registry, remote: ref}
-	if d, ok := ref.(name.Digest); ok {
-		r.Digest = d.DigestStr()
-	} else {
-		r.Tag = ref.Identifier()
-	}
-	return r, nil
+	return Reference{Transport: Registry, Tag: tag.TagStr(), remote: tag}, nil
 }
 
 func parseLocal(s string, t Transport, rest string) (Reference, error) {

@@ -21,6 +21,7 @@ type app struct {
 
 // print shows a result: v as JSON with --json, else what text writes.
 func (a *app) print(v any, text func(w io.Writer)) error {
+	a.progress.finish()
 	if !a.json {
 		tw := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 		text(tw)

@@ -54,6 +54,9 @@ func (m *meter) line(w io.Writer, e updater.Event) {
 }
 
 func (m *meter) show(e updater.Event) {
+	if e.Total == 0 && e.Done == 0 {
+		return // nothing to measure
+	}
 	if m.bar == nil || e.Step != m.step {
 		m.endBar()
 		m.step = e.Step
@@ -73,10 +76,13 @@ func (m *meter) endBar() {
 	}
 }
 
-// finish waits until the last bar is drawn.
+// finish ends the progress and waits until the last bar is drawn: what is
+// printed afterwards stands below.
 func (m *meter) finish() {
+	m.report = nil
 	if m.bars != nil {
 		m.endBar()
 		m.bars.Wait()
+		m.bars = nil
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/diskfs/go-diskfs/filesystem/fat32"
 
@@ -21,10 +20,6 @@ import (
 
 // espLabel is the volume label of an ESP's file system.
 const espLabel = "ESP"
-
-// espTime is stamped on every file: FAT's first day, so that the same files
-// give the same bytes.
-var espTime = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // WriteESP makes a new FAT32 file system on the ESP and puts the files into
 // it; keys are paths like "EFI/BOOT/BOOTX64.EFI". It is for an ESP that
@@ -98,7 +93,7 @@ func makeParents(f *fat32.FileSystem, dir string, made map[string]bool) error {
 	if err := f.Mkdir(dir); err != nil {
 		return fmt.Errorf("making %s: %w", dir, err)
 	}
-	return f.Chtimes(dir, espTime, espTime, espTime)
+	return nil
 }
 
 func writeFile(f *fat32.FileSystem, name string, content []byte) error {
@@ -108,5 +103,5 @@ func writeFile(f *fat32.FileSystem, name string, content []byte) error {
 	}
 	// All at once: a write per cluster would rewrite the FAT each time.
 	_, err = file.Write(content)
-	return errors.Join(err, file.Close(), f.Chtimes(name, espTime, espTime, espTime))
+	return errors.Join(err, file.Close())
 }

@@ -48,7 +48,7 @@ func espFiles() map[string][]byte {
 }
 
 func TestWriteESPAgainstFsckAndMtools(t *testing.T) {
-	for _, size := range []disk.Size{disk.MinESP, 128 * disk.MiB, 260 * disk.MiB, 261 * disk.MiB, 512 * disk.MiB} {
+	for _, size := range []disk.Size{disk.MinESP, 128 * disk.MiB, 261 * disk.MiB} {
 		t.Run(size.String(), func(t *testing.T) {
 			l := small
 			l.ESP = size
@@ -107,7 +107,7 @@ func clusters(t *testing.T, d *partitions.Disk) int {
 	return clusters
 }
 
-// espImage copies the ESP out of its disk.
+// espImage copies the ESP out of its disk, into a sparse file.
 func espImage(t *testing.T, d *partitions.Disk) string {
 	t.Helper()
 	sec, err := d.Section(partitions.LabelESP)
@@ -119,8 +119,20 @@ func espImage(t *testing.T, d *partitions.Disk) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := io.Copy(f, io.NewSectionReader(sec, 0, sec.Size())); err != nil {
+	if err := f.Truncate(sec.Size()); err != nil {
 		t.Fatal(err)
+	}
+	buf, zero := make([]byte, disk.MiB), make([]byte, disk.MiB)
+	for off := int64(0); off < sec.Size(); off += int64(len(buf)) {
+		if _, err := sec.ReadAt(buf, off); err != nil && err != io.EOF {
+			t.Fatal(err)
+		}
+		if bytes.Equal(buf, zero) {
+			continue
+		}
+		if _, err := f.WriteAt(buf, off); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return f.Name()
 }

@@ -122,7 +122,7 @@ func (f *fat) list(dir uint32) ([]fatEntry, error) {
 		default:
 			entry := fatEntry{
 				short: shortName(e), dir: attr&0x10 != 0, size: int64(le.Uint32(e[28:])),
-				cluster: uint32(le.Uint16(e[20:]))<<16 | uint32(le.Uint16(e[26:])),
+				cluster: entryCluster(e),
 			}
 			entry.name = strings.TrimRight(string(utf16.Decode(long)), "\uffff")
 			entry.name, _, _ = strings.Cut(entry.name, "\x00")

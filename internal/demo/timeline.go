@@ -1,0 +1,117 @@
+package demo
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// A timeline prints what happens as it happens. On a terminal the step that is
+// under way counts its seconds; elsewhere it is printed when it ends.
+type timeline struct {
+	out   io.Writer
+	tty   bool
+	began time.Time
+
+	mu    sync.Mutex
+	title string // of the step under way
+	start time.Time
+	notes []string
+	shown bool // the line of the step under way stands on the screen
+}
+
+func newTimeline(out io.Writer) *timeline {
+	f, ok := out.(*os.File)
+	return &timeline{out: out, tty: ok && term.IsTerminal(int(f.Fd())), began: time.Now()}
+}
+
+func (t *timeline) printf(format string, args ...any) { fmt.Fprintf(t.out, format, args...) }
+
+// step runs fn under a title. What fn notes is printed below it.
+func (t *timeline) step(title string, fn func() error) error {
+	t.mu.Lock()
+	t.title, t.start, t.notes = title, time.Now(), nil
+	t.mu.Unlock()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go t.tick(stop, stopped)
+	err := fn()
+	close(stop)
+	<-stopped
+	t.finish(err)
+	return err
+}
+
+func (t *timeline) tick(stop <-chan struct{}, stopped chan<- struct{}) {
+	defer close(stopped)
+	if !t.tty {
+		return
+	}
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	for {
+		t.mu.Lock()
+		fmt.Fprintf(t.out, "\r%s\x1b[K", t.line("…"))
+		t.shown = true
+		t.mu.Unlock()
+		select {
+		case <-every.C:
+		case <-stop:
+			return
+		}
+	}
+}
+
+// line is "start  title  duration".
+func (t *timeline) line(mark string) string {
+	return fmt.Sprintf("%6s  %s %-62s %6s", clock(t.start.Sub(t.began)), mark, t.title, clock(time.Since(t.start)))
+}
+
+func (t *timeline) finish(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	mark := "✓"
+	if err != nil {
+		mark = "✗"
+	}
+	if t.shown {
+		fmt.Fprint(t.out, "\r")
+	}
+	fmt.Fprint(t.out, t.line(mark))
+	if t.shown {
+		fmt.Fprint(t.out, "\x1b[K")
+	}
+	fmt.Fprintln(t.out)
+	for _, n := range t.notes {
+		fmt.Fprintf(t.out, "          %s\n", n)
+	}
+	t.shown = false
+}
+
+// note adds a line below the step under way.
+func (t *timeline) note(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for line := range strings.Lines(fmt.Sprintf(format, args...)) {
+		t.notes = append(t.notes, strings.TrimRight(line, "\n"))
+	}
+}
+
+// clock shows a duration as 1:23, or as 4.5 s when it is short.
+func clock(d time.Duration) string {
+	if d < 0 {
+		d = 0
+	}
+	s := int(d.Round(time.Second).Seconds())
+	return fmt.Sprintf("%d:%02d", s/60, s%60)
+}
+
+var escapes = regexp.MustCompile(`\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>78cM])|\r`)
+
+// plain takes a terminal's control sequences out of a console's text.
+func plain(s string) string { return escapes.ReplaceAllString(s, "") }

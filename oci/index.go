@@ -89,15 +89,15 @@ func (ir *indexReader) read(ctx context.Context, src source, desc v1.Descriptor,
 	}
 	plain := &plainReader{r: lr, h: h, limit: ir.limits.LayerBytes}
 	li, err := ir.readTar(plain)
+	if err == nil {
+		_, err = io.Copy(io.Discard, plain) // padding behind the tar's end
+	}
 	if err != nil {
 		// A digest that does not match explains every other complaint.
 		if digestErr := lr.finish(); digestErr != nil {
 			err = digestErr
 		}
 		return layerIndex{}, corrupt(err)
-	}
-	if _, err := io.Copy(io.Discard, plain); err != nil { // padding behind the tar's end
-		return layerIndex{}, err
 	}
 	if err := lr.finish(); err != nil {
 		return layerIndex{}, err

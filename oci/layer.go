@@ -63,13 +63,14 @@ func openLayer(ctx context.Context, src source, desc v1.Descriptor, progress fun
 }
 
 // finish ends the reading: what is left of the compressed blob is read without
-// being decompressed, and its digest compared.
+// being decompressed, and its digest compared. A digest that does not match
+// comes before what the decompressor had to say.
 func (lr *layerReader) finish() error {
-	if err := lr.stop(); err != nil {
+	stopErr := lr.stop()
+	if _, err := io.Copy(io.Discard, lr.buf); err != nil {
 		return err
 	}
-	_, err := io.Copy(io.Discard, lr.buf)
-	return err
+	return stopErr
 }
 
 // Close releases everything; without finish it checks nothing.

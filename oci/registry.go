@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/abupdate/abupdate/internal/fault"
@@ -43,7 +44,7 @@ func resolveRegistry(ctx context.Context, ref Reference, opt Options) (*Image, e
 	get := func(_ context.Context, d v1.Descriptor) ([]byte, error) {
 		r, err := remote.Get(nref.Context().Digest(d.Digest.String()), puller...)
 		if err != nil {
-			return nil, registryError(ref, err)
+			return nil, registryKind(err)
 		}
 		return r.Manifest, nil
 	}
@@ -130,17 +131,23 @@ func (g *guardTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // registryError names the reference and gives the failure its kind.
 func registryError(ref Reference, err error) error {
+	return fmt.Errorf("%v: %w", ref, registryKind(err))
+}
+
+func registryKind(err error) error {
 	var te *transport.Error
-	if !errors.As(err, &te) {
-		return fault.Wrap(fault.Network, fmt.Errorf("%v: %w", ref, err))
+	switch {
+	case !errors.As(err, &te):
+		// The library has no type for this one.
+		if strings.Contains(err.Error(), "does not match requested digest") {
+			return fault.Wrap(fault.Verify, err)
+		}
+	case te.StatusCode == http.StatusNotFound:
+		return fault.Errorf(fault.Usage, "no such image in the registry")
+	case te.StatusCode == http.StatusUnauthorized, te.StatusCode == http.StatusForbidden:
+		return fault.Errorf(fault.Network, "the registry wants other credentials, or there is no such image: %w", err)
 	}
-	switch te.StatusCode {
-	case http.StatusNotFound:
-		return fault.Errorf(fault.Usage, "%v: no such image in the registry", ref)
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return fault.Errorf(fault.Network, "%v: the registry wants other credentials, or there is no such image: %w", ref, err)
-	}
-	return fault.Errorf(fault.Network, "%v: %w", ref, err)
+	return fault.Wrap(fault.Network, err)
 }
 
 func (s *registrySource) blobURL(h v1.Hash) string {

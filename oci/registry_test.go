@@ -1,0 +1,385 @@
+package oci_test
+
+import (
+	"context"
+	"encoding/base64"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/oci"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// A server is a registry with one image, and a door in front of it.
+type server struct {
+	host  string
+	door  func(w http.ResponseWriter, r *http.Request, inner http.Handler)
+	image v1.Descriptor
+	layer string // hex of the lower layer's digest
+}
+
+// big is a layer that a transfer can break in the middle of.
+func big() item {
+	var b strings.Builder
+	for i := 0; b.Len() < 3<<20; i++ {
+		b.WriteString(strconv.Itoa(i * i * 2654435761))
+	}
+	return file("big", b.String())
+}
+
+func newServer(t *testing.T) *server {
+	t.Helper()
+	s := &server{}
+	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.door != nil {
+			s.door(w, r, inner)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	s.host = strings.TrimPrefix(srv.URL, "http://")
+	l := newLayout(t)
+	tars := tarsOf(t, [][]item{{big(), file("a", "old"), file("b", "bee")}, {wh(".wh.b"), wh(".wh.big"), file("a", "new")}})
+	s.layer = digestOf(gzipped(t, tars[0]))
+	s.image = l.image(runtime.GOARCH, types.OCILayer, gzipped, tars...)
+	other := l.image("s390x", types.OCILayer, gzipped, tarOf(t, file("a", "other")))
+	multi := l.json(types.OCIImageIndex, v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{onPlatform(other, "s390x"), onPlatform(s.image, runtime.GOARCH)}})
+	path, err := layout.FromPath(l.index(s.image, multi))
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := path.Image(s.image.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := path.ImageIndex()
+	if err != nil {
+		t.Fatal(err)
+	}
+	idx, err := root.ImageIndex(multi.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		remote.Write(remoteRef(t, s.host+"/demo:v1"), img),
+		remote.WriteIndex(remoteRef(t, s.host+"/demo:multi"), idx),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+func remoteRef(t *testing.T, s string) name.Reference {
+	t.Helper()
+	ref, err := name.ParseReference(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+// read resolves and reads an image of the server.
+func (s *server) read(t *testing.T, ref string, opt oci.Options) ([]string, error) {
+	t.Helper()
+	r, err := oci.ParseReference(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt.SpoolDir = t.TempDir()
+	img, err := oci.Resolve(context.Background(), r, opt)
+	if err != nil {
+		return nil, err
+	}
+	all, _, err := read(t, img)
+	if closeErr := img.Close(); closeErr != nil {
+		t.Errorf("Close: %v", closeErr)
+	}
+	if left := readDir(t, opt.SpoolDir); len(left) > 0 {
+		t.Errorf("Close leaves %v in the spool directory", left)
+	}
+	return lines(all), err
+}
+
+func TestRegistry(t *testing.T) {
+	s := newServer(t)
+	for _, tt := range []struct{ ref, platform, want string }{
+		{"docker://" + s.host + "/demo:v1", "", "new"},
+		{s.host + "/demo:v1", "", "new"},
+		{s.host + "/demo@" + s.image.Digest.String(), "", "new"},
+		{s.host + "/demo:multi", "", "new"},
+		{s.host + "/demo:multi", "linux/s390x", "other"},
+	} {
+		got, err := s.read(t, tt.ref, oci.Options{Platform: tt.platform})
+		if err != nil {
+			t.Errorf("%s: %v", tt.ref, err)
+			continue
+		}
+		if diff := cmp.Diff([]string{"f a " + tt.want}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.ref, diff)
+		}
+	}
+	for _, tt := range []struct{ ref, platform, want string }{
+		{s.host + "/demo:v9", "", "no such image in the registry"},
+		{s.host + "/no/such:v1", "", "/no/such:v1: no such image"},
+		{s.host + "/demo@" + digestA, "", "no such image"},
+		{s.host + "/demo:multi", "linux/riscv64", "no image for platform linux/riscv64"},
+	} {
+		_, err := s.read(t, tt.ref, oci.Options{Platform: tt.platform})
+		kind := fault.Usage
+		if tt.platform != "" {
+			kind = fault.Refused
+		}
+		wantError(t, err, tt.want, kind)
+	}
+}
+
+func TestRegistryUnreachable(t *testing.T) {
+	s := newServer(t)
+	gone := httptest.NewServer(nil)
+	host := strings.TrimPrefix(gone.URL, "http://")
+	gone.Close()
+	_, err := s.read(t, host+"/demo:v1", oci.Options{})
+	wantError(t, err, host+"/demo:v1", fault.Network)
+	s.door = func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.WriteHeader(http.StatusInternalServerError)
+	}
+	_, err = s.read(t, s.host+"/demo:v1", oci.Options{})
+	wantError(t, err, s.host+"/demo:v1", fault.Network)
+}
+
+// TestRegistryTransfer breaks the transfer of the lower layer's blob.
+func TestRegistryTransfer(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		// cut ends a response after n bytes, flip changes one, on try t of the
+		// blob. ranges lets the server answer closed and open ranges.
+		cut, flip func(try int32) bool
+		ranges    bool
+		want      string
+		kind      fault.Kind
+		tries     int32
+	}{
+		{name: "untouched", tries: 1},
+		{name: "broken once, from the start again", cut: func(n int32) bool { return n == 1 }, tries: 2},
+		{name: "broken twice, resumed", cut: func(n int32) bool { return n <= 2 }, ranges: true, tries: 3},
+		{name: "always broken", cut: func(int32) bool { return true }, want: "transfer broke at byte", kind: fault.Network, tries: 5},
+		{name: "flipped byte", flip: func(int32) bool { return true }, want: "checksum mismatch", kind: fault.Verify, tries: 1},
+		{name: "flipped byte before a break, resumed", cut: func(n int32) bool { return n == 1 }, flip: func(n int32) bool { return n == 1 }, ranges: true, tries: 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			var tries atomic.Int32
+			s.door = func(w http.ResponseWriter, r *http.Request, inner http.Handler) {
+				if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/sha256:"+s.layer) {
+					if tt.ranges && r.Method == http.MethodHead {
+						w.Header().Set("Accept-Ranges", "bytes")
+					}
+					inner.ServeHTTP(w, r)
+					return
+				}
+				try := tries.Add(1)
+				rec := httptest.NewRecorder()
+				whole := r.Clone(r.Context())
+				whole.Header.Del("Range")
+				inner.ServeHTTP(rec, whole)
+				body := rec.Body.Bytes()
+				if tt.flip != nil && tt.flip(try) {
+					body[len(body)/4] ^= 1
+				}
+				if tt.cut != nil && tt.cut(try) {
+					w = &cutter{w, int64(len(body) / 3)}
+				}
+				if !tt.ranges {
+					w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+					_, _ = w.Write(body)
+					return
+				}
+				http.ServeContent(w, r, "", started, strings.NewReader(string(body)))
+			}
+			got, err := s.read(t, s.host+"/demo:v1", oci.Options{})
+			if n := tries.Load(); n != tt.tries {
+				t.Errorf("blob was asked for %d times; want %d", n, tt.tries)
+			}
+			if tt.want != "" {
+				wantError(t, err, tt.want, tt.kind)
+				wantError(t, err, s.layer[:12], tt.kind)
+				return
+			}
+			if diff := cmp.Diff([]string{"f a new"}, got); err != nil || diff != "" {
+				t.Errorf("error %v, flattened (-want +got):\n%s", err, diff)
+			}
+		})
+	}
+}
+
+// A cutter closes the connection after n bytes.
+type cutter struct {
+	http.ResponseWriter
+	n int64
+}
+
+func (c *cutter) Write(b []byte) (int, error) {
+	if int64(len(b)) > c.n {
+		_, _ = c.ResponseWriter.Write(b[:c.n])
+		if f, ok := c.ResponseWriter.(http.Flusher); ok {
+			f.Flush()
+		}
+		panic(http.ErrAbortHandler)
+	}
+	c.n -= int64(len(b))
+	return c.ResponseWriter.Write(b)
+}
+
+func TestRegistryMissingBlob(t *testing.T) {
+	s := newServer(t)
+	s.door = func(w http.ResponseWriter, r *http.Request, inner http.Handler) {
+		if strings.Contains(r.URL.Path, "/blobs/sha256:"+s.layer) {
+			http.NotFound(w, r)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}
+	_, err := s.read(t, s.host+"/demo:v1", oci.Options{})
+	wantError(t, err, "is missing in the registry", fault.Verify)
+}
+
+// TestRegistryFlippedManifest serves another document than the digest names.
+func TestRegistryFlippedManifest(t *testing.T) {
+	s := newServer(t)
+	s.door = func(w http.ResponseWriter, r *http.Request, inner http.Handler) {
+		if !strings.Contains(r.URL.Path, "/manifests/sha256:") {
+			inner.ServeHTTP(w, r)
+			return
+		}
+		rec := httptest.NewRecorder()
+		inner.ServeHTTP(rec, r)
+		w.Header().Set("Content-Type", rec.Header().Get("Content-Type"))
+		_, _ = w.Write(append(rec.Body.Bytes(), ' '))
+	}
+	for _, ref := range []string{"/demo@" + s.image.Digest.String(), "/demo:multi"} {
+		_, err := s.read(t, s.host+ref, oci.Options{})
+		wantError(t, err, "does not match", fault.Verify)
+	}
+}
+
+func TestRegistryCredentials(t *testing.T) {
+	s := newServer(t)
+	s.door = func(w http.ResponseWriter, r *http.Request, inner http.Handler) {
+		if user, pass, _ := r.BasicAuth(); user != "u" || pass != "p" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}
+	home := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", home)
+	t.Setenv("HOME", home)
+	t.Setenv("XDG_RUNTIME_DIR", home)
+	t.Setenv("REGISTRY_AUTH_FILE", "")
+	_, err := s.read(t, s.host+"/demo:v1", oci.Options{})
+	wantError(t, err, "wants other credentials", fault.Network)
+	config := `{"auths":{"` + s.host + `":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("u:p")) + `"}}}`
+	if err := os.WriteFile(filepath.Join(home, "config.json"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.read(t, s.host+"/demo:v1", oci.Options{}); err != nil || len(got) != 1 {
+		t.Errorf("with credentials: %v, %v", got, err)
+	}
+}
+
+// TestPlainHTTP leads an outside name to the server on loopback.
+func TestPlainHTTP(t *testing.T) {
+	s := newServer(t)
+	inner := http.DefaultTransport.(*http.Transport).Clone()
+	var secure atomic.Int32
+	rt := roundTrip(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Scheme == "https" {
+			secure.Add(1)
+		}
+		r = r.Clone(r.Context())
+		r.URL.Host = s.host
+		return inner.RoundTrip(r)
+	})
+	for _, host := range []string{"registry.example", "10.1.2.3:5000"} {
+		_, err := s.read(t, "docker://"+host+"/demo:v1", oci.Options{Transport: rt})
+		wantError(t, err, host, fault.Network)
+		secure.Store(0)
+		got, err := s.read(t, "docker://"+host+"/demo:v1", oci.Options{Transport: rt, Insecure: true})
+		if err != nil || len(got) != 1 {
+			t.Errorf("%s with Insecure: %v, %v", host, got, err)
+		}
+		if n := secure.Load(); n != 0 {
+			t.Errorf("%s with Insecure: %d requests over TLS", host, n)
+		}
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestSpoolGone makes sure that a spool that cannot be made is an error.
+func TestSpoolGone(t *testing.T) {
+	s := newServer(t)
+	ref, err := oci.ParseReference(s.host + "/demo:v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := oci.Resolve(context.Background(), ref, oci.Options{SpoolDir: filepath.Join(t.TempDir(), "no")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	_, err = oci.ReadIndex(context.Background(), img)
+	wantError(t, err, "spooling layers in", fault.Other)
+}
+
+func TestRegistryCanceled(t *testing.T) {
+	s := newServer(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	s.door = func(w http.ResponseWriter, r *http.Request, inner http.Handler) {
+		if strings.Contains(r.URL.Path, "/blobs/sha256:"+s.layer) {
+			cancel()
+			<-r.Context().Done()
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}
+	ref, err := oci.ParseReference(s.host + "/demo:v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := oci.Resolve(ctx, ref, oci.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = oci.ReadIndex(ctx, img)
+	if fault.KindOf(err) != fault.Canceled {
+		t.Errorf("ReadIndex = %v; want a canceled context", err)
+	}
+	if err := img.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -223,14 +223,20 @@ func (a *apply) stage() error {
 // allowed to boot: after a rollback it needs no second download.
 func (a *apply) reusable(ctx context.Context) bool {
 	old := a.state.Slot(a.slot)
-	if old.Digest != a.img.Digest() || old.Status != bootctl.Good && old.Status != bootctl.Bad {
+	if old.Status != bootctl.Good && old.Status != bootctl.Bad && old.Status != bootctl.Pending {
+		return false
+	}
+	// An ordinary image has no root hash before it is packed; the same
+	// encoder makes the same of it.
+	if old.Digest != a.img.Digest() && (a.desc.RootHash == "" || old.RootHash != a.desc.RootHash) {
 		return false
 	}
 	content, err := a.content(a.slot)
 	if err != nil || content.Manifest.RootHash != old.RootHash {
 		return false
 	}
-	if a.desc.RootHash != "" && a.desc.RootHash != old.RootHash || a.desc.Encoder != content.Manifest.Encoder {
+	if a.desc.RootHash != "" && a.desc.RootHash != old.RootHash ||
+		a.desc.Encoder != content.Manifest.Encoder || a.desc.Version != content.Manifest.Version {
 		return false
 	}
 	if err := a.verifyContent(ctx, a.slot, content, a.opt.Progress); err != nil {

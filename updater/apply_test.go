@@ -345,6 +345,26 @@ func TestApplyAfterRollbackReusesTheSlot(t *testing.T) {
 	}
 }
 
+// A staged system that was taken back before it booted is staged again, by
+// the update of the same image too.
+func TestApplyStagesAgain(t *testing.T) {
+	dir := images(t)
+	path := ut.Disk(t, "oci:"+dir+":v1")
+	sys := open(t, path)
+	if _, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: "oci:" + dir + ":v2"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, ref := range []string{"oci:" + dir + ":v2", update(t, dir, "v2")} {
+		if got, err := sys.Rollback(); err != nil || got.Next != bootctl.SlotA {
+			t.Fatalf("Rollback() = %+v, %v; want slot a next", got, err)
+		}
+		got, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: ref})
+		if err != nil || !got.Reused || state(t, path).Active() != bootctl.SlotB {
+			t.Errorf("Apply(%s) = %+v, %v; slot %v next; want b reused and next", ref, got, err, state(t, path).Active())
+		}
+	}
+}
+
 func TestApplyCanceled(t *testing.T) {
 	dir := images(t)
 	for _, tt := range []struct {

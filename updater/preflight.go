@@ -28,7 +28,7 @@ func checkDigests(state bootctl.State, f facts, slot bootctl.Slot, allow Allow, 
 		if f.slot.IsRoot() && state.Slot(f.slot).Digest == digest && !allow.Same {
 			return fault.Errorf(fault.Nothing, "nothing to do: %s is in slot %v, which is %s", digest, f.slot, state.Slot(f.slot).Status)
 		}
-		if other := state.Slot(slot); other.Status == bootctl.Pending && other.Digest == digest && !allow.Same {
+		if other := state.Slot(slot); other.Status == bootctl.Pending && other.Digest == digest && state.Active() == slot && !allow.Same {
 			return fault.Errorf(fault.Nothing, "nothing to do: %s is staged in slot %v already", digest, slot)
 		}
 		if state.IsDenied(digest) && !allow.Denied {

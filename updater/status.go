@@ -57,8 +57,8 @@ func (s *System) Status() (*Status, error) {
 	if s.booted != nil {
 		st.Booted = &s.booted.Slot
 	}
-	if reason := s.fallback(state); reason != "" {
-		st.Fallback = &reason
+	if state.Fallback != "" {
+		st.Fallback = &state.Fallback
 	}
 	for _, slot := range []bootctl.Slot{bootctl.SlotA, bootctl.SlotB} {
 		st.Slots[slot.String()] = s.slotStatus(slot, *state.Slot(slot))
@@ -73,15 +73,6 @@ func (s *System) Status() (*Status, error) {
 		st.Rollback = &to
 	}
 	return st, nil
-}
-
-// fallback is the reason in the boot state, else what abinit found out about
-// this boot alone.
-func (s *System) fallback(state bootctl.State) string {
-	if state.Fallback == "" && s.booted != nil {
-		return s.booted.Fallback
-	}
-	return state.Fallback
 }
 
 func (s *System) slotStatus(slot bootctl.Slot, e bootctl.SlotState) SlotStatus {

@@ -13,6 +13,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	updaterunits "github.com/abupdate/abupdate/updater/units"
 )
 
 //go:embed files
@@ -35,7 +37,8 @@ func topLayer(m meta, bin Binaries, v version) (v1.Layer, error) {
 	l.program("usr/bin/abupdate", bin.Abupdate)
 	l.program("usr/lib/abupdate-demo/agent", bin.Agent)
 
-	l.unit("abupdate-mark-good.service", "multi-user.target.wants")
+	l.file(units+"abupdate-mark-good.service", 0o644, updaterunits.MarkGoodService)
+	l.symlink(units+"multi-user.target.wants/abupdate-mark-good.service", "../abupdate-mark-good.service")
 	l.unit("abupdate-agent.service", "multi-user.target.wants")
 	l.unit("ssh-host-key.service", "ssh.service.requires")
 	l.embedded(units+"ssh.service.d/10-health.conf", "ssh-health.conf")
@@ -43,9 +46,9 @@ func topLayer(m meta, bin Binaries, v version) (v1.Layer, error) {
 	l.symlink(units+"multi-user.target.wants/systemd-networkd.service", "../systemd-networkd.service")
 	l.embedded("usr/lib/systemd/network/80-demo.network", "network.conf")
 	l.embedded(units+"serial-getty@ttyS0.service.d/10-autologin.conf", "autologin.conf")
-	// An image does not update itself package by package.
-	for _, timer := range []string{"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer"} {
-		l.symlink("etc/systemd/system/"+timer, "/dev/null")
+	// An image does not update itself package by package, and /var is not on LVM.
+	for _, unit := range []string{"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service"} {
+		l.symlink("etc/systemd/system/"+unit, "/dev/null")
 	}
 
 	sshd := "sshd.conf"

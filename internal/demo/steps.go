@@ -41,14 +41,12 @@ func (d *demo) makeDisk(ctx context.Context) error {
 		if err := os.RemoveAll(d.path("uefi-vars.fd")); err != nil {
 			return err
 		}
-		cmd := exec.CommandContext(ctx, filepath.Join(d.opt.BinDir, "abupdate"), "image", ref, "-o", d.path("disk.raw"), "--size", "3G")
-		var out strings.Builder
-		cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, d.log()), io.MultiWriter(&out, d.log())
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("abupdate image: %w: %s", err, strings.TrimSpace(out.String()))
+		out, err := d.abupdate(ctx, "image", ref, "-o", d.path("disk.raw"), "--size", "3G")
+		if err != nil {
+			return err
 		}
 		d.tl.note("$ abupdate image %s -o %s --size 3G", ref, short(d.path("disk.raw")))
-		for line := range strings.Lines(out.String()) {
+		for line := range strings.Lines(out) {
 			for _, key := range []string{"image ", "root hash ", "kernel ", "initramfs "} {
 				if strings.HasPrefix(line, key) {
 					d.tl.note("%s", strings.TrimSpace(line))
@@ -150,15 +148,28 @@ func (d *demo) apply(ctx context.Context, slot bootctl.Slot, version string) err
 }
 
 func (d *demo) brokenUpdate(ctx context.Context) error {
-	if err := d.tl.step("publish version 3 (sshd's configuration has a typo) as "+stable, func() error {
-		return d.registry.publish(ctx, d.set.Broken, "3", stable)
-	}); err != nil {
+	if err := d.tl.step("abupdate build: version 3, broken, as a ready-made update", func() error { return d.buildBroken(ctx) }); err != nil {
 		return err
 	}
 	if err := d.apply(ctx, bootctl.SlotA, "3"); err != nil {
 		return err
 	}
 	return d.tl.step("reboot: three tries of slot A fail, slot B comes back by itself", func() error { return d.fallBack(ctx) })
+}
+
+// buildBroken flattens the image here, so that the device only has to write
+// what it receives.
+func (d *demo) buildBroken(ctx context.Context) error {
+	if err := d.registry.publish(ctx, d.set.Broken, "3"); err != nil {
+		return err
+	}
+	from, to := d.registry.addr+"/"+repository+":3", d.registry.addr+"/"+repository+":"+stable
+	if _, err := d.abupdate(ctx, "build", from, "--push", to); err != nil {
+		return err
+	}
+	d.tl.note("$ abupdate build %s --push %s", from, to)
+	d.tl.note("its sshd_config has a typo: nobody could log in")
+	return nil
 }
 
 // fallBack watches slot A fail and slot B come back. A failing boot may end
@@ -233,6 +244,18 @@ func (d *demo) powerOff(ctx context.Context) error {
 		}
 		return d.device.vm.Wait(ctx)
 	})
+}
+
+// abupdate runs the program on this machine and returns what it printed.
+func (d *demo) abupdate(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(d.opt.BinDir, "abupdate"), args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it cleans up
+	var out, errOut strings.Builder
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, d.log()), io.MultiWriter(&errOut, d.log())
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("abupdate %s: %w: %s", args[0], err, strings.TrimSpace(errOut.String()))
+	}
+	return out.String(), nil
 }
 
 // log is where programs' output goes.

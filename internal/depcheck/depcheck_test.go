@@ -52,13 +52,14 @@ var mayImport = map[string]string{
 	"initramfs/build": "",
 
 	// The engine and its command.
+	"updater/units":   "",
 	"updater":         "bootctl initramfs/build oci partitions partitions/disk squashfs updater/compose verity verity/dm",
 	"updater/install": "bootctl initramfs/build oci partitions partitions/disk squashfs updater updater/compose verity",
-	"cmd/abupdate":    "bootctl initramfs/build internal/demo oci partitions partitions/disk squashfs updater updater/compose updater/install verity",
+	"cmd/abupdate":    "bootctl initramfs/build internal/demo oci partitions partitions/disk squashfs updater updater/compose updater/install updater/units verity",
 
 	// The demo drives the command in a virtual machine.
 	"internal/vm":          "",
-	"internal/debianimage": "",
+	"internal/debianimage": "updater/units",
 	"internal/demo":        "bootctl internal/debianimage internal/vm updater",
 }
 

@@ -172,7 +172,7 @@ func TestSectorsOf4096(t *testing.T) {
 }
 
 func TestWriteESPOverOldContent(t *testing.T) {
-	old := randomBytes(9, int(small.MinDisk()))
+	old := bytes.Repeat(randomBytes(9, 1<<20), int(small.MinDisk()/disk.MiB))
 	d, err := disk.Create(blockdev.NewMemory(old), small, disk.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -109,8 +109,7 @@ type device struct {
 	cfg  vm.Config
 }
 
-// newDevice copies the disk that abupdate image made. It boots directly, with
-// kernel, initramfs and command line out of the UKI on its ESP.
+// newDevice copies the disk that abupdate image made from v1.
 func newDevice(t *testing.T) *device {
 	t.Helper()
 	f := fixture(t)
@@ -120,19 +119,27 @@ func newDevice(t *testing.T) *device {
 	}
 	dev := &device{t: t, f: f, d: d, disk: filepath.Join(t.TempDir(), "disk.img")}
 	copyFile(t, d.disk, dev.disk)
-	uki := dev.selector()
-	dev.cfg = vm.Config{
-		Kernel: filepath.Join(t.TempDir(), "vmlinuz"), Initrd: filepath.Join(t.TempDir(), "initrd"),
+	dev.useSelector()
+	return dev
+}
+
+// useSelector boots the device with kernel, initramfs and command line out of
+// the UKI on its ESP.
+func (d *device) useSelector() {
+	d.t.Helper()
+	uki := d.selector()
+	dir := d.t.TempDir()
+	d.cfg = vm.Config{
+		Kernel: filepath.Join(dir, "vmlinuz"), Initrd: filepath.Join(dir, "initrd"),
 		Append:  uki.Cmdline + " " + quick + "abupdate.menu=0",
-		Disks:   []vm.Disk{{Path: dev.disk}},
-		Forward: map[string]string{guestRegistry: d.registry},
+		Disks:   []vm.Disk{{Path: d.disk}},
+		Forward: map[string]string{guestRegistry: d.d.registry},
 	}
-	for name, data := range map[string][]byte{dev.cfg.Kernel: uki.Linux, dev.cfg.Initrd: uki.Initrd} {
+	for name, data := range map[string][]byte{d.cfg.Kernel: uki.Linux, d.cfg.Initrd: uki.Initrd} {
 		if err := os.WriteFile(name, data, 0o644); err != nil {
-			t.Fatal(err)
+			d.t.Fatal(err)
 		}
 	}
-	return dev
 }
 
 // selector reads the UKI from the disk's ESP.

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/abupdate/abupdate/bootctl"
 )
 
 // TestPowerCuts kills QEMU at random moments of an apply that runs in the
@@ -45,6 +47,9 @@ func TestPowerCuts(t *testing.T) {
 		moment := time.Duration(rng.Int64N(int64(whole * 11 / 10)))
 		time.Sleep(moment)
 		g.Kill()
+		if st := d.status(); st.Slots[slot].State != bootctl.Good || st.Fallback != nil {
+			t.Fatalf("cut %d after %v: status = %+v; want %s good, no fallback", i, moment, st, slot)
+		}
 		g = d.start()
 		b := g.waitBoot()
 		other := map[string]string{"a": "b", "b": "a"}[slot]
@@ -59,9 +64,6 @@ func TestPowerCuts(t *testing.T) {
 				i, moment, b.Slot, b.Version, slot, versions[at], other, versions[next])
 		}
 		g.run("abupdate", "mark-good")
-		if st := g.status(); st.Slots[slot].State != "good" || st.Fallback != nil {
-			t.Fatalf("cut %d after %v: status = %+v; want %s good, no fallback", i, moment, st, slot)
-		}
 	}
 	t.Logf("20 cuts: %d times the old system, %d times the new one", old, fresh)
 	next := (at + 1) % 3

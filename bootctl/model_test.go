@@ -61,25 +61,24 @@ func (w world) off() world {
 	return w
 }
 
-// key is a world without what no decision depends on: texts and events.
+// key is a world without what no decision depends on: texts, events, and the
+// list of denied digests.
 type key struct {
-	slot    [2]slotKey
-	disk    [2]content
-	runs    bootctl.Slot
-	oneShot bootctl.Slot
-	reset   uint8
-	denied  uint8 // bit set of content
-
+	slot                                  [2]slotKey
+	disk                                  [2]content
+	runs                                  bootctl.Slot
+	oneShot                               bootctl.Slot
+	reset                                 uint8
 	lastSlot                              bootctl.Slot
 	confirmed, wasOneShot, failed, fallen bool
 }
 
 type slotKey struct {
-	status            uint8
-	tries, failures   uint8
-	order             uint8
-	digest            content
-	rebuilt, hasCause bool
+	status          uint8
+	tries, failures uint8
+	order           uint8
+	digest          content
+	rebuilt         bool
 }
 
 var (
@@ -106,10 +105,7 @@ func (w world) pack() key {
 			panic(fmt.Sprintf("order is %d", e.Order))
 		}
 		k.slot[i] = slotKey{index(statuses, e.Status), e.TriesLeft, e.FailedBoots, uint8(e.Order),
-			contentOf(e.Digest), e.Rebuilt, e.LastFailure != ""}
-	}
-	for _, d := range s.Denied {
-		k.denied |= 1 << contentOf(d)
+			contentOf(e.Digest), e.Rebuilt}
 	}
 	return k
 }
@@ -126,52 +122,43 @@ func (k key) unpack() world {
 	s.LastBoot = bootctl.Boot{Slot: k.lastSlot, Confirmed: k.confirmed, OneShot: k.wasOneShot, Failure: text(k.failed)}
 	for i, e := range k.slot {
 		s.Slots[i] = bootctl.SlotState{Status: statuses[e.status], TriesLeft: e.tries, FailedBoots: e.failures,
-			Order: uint32(e.order), Digest: digestOf(e.digest), Rebuilt: e.rebuilt, LastFailure: text(e.hasCause)}
-	}
-	for c := working; c <= broken; c++ {
-		if k.denied>>c&1 == 1 {
-			s.Denied = append(s.Denied, digestOf(c))
-		}
+			Order: uint32(e.order), Digest: digestOf(e.digest), Rebuilt: e.rebuilt}
 	}
 	return world{state: s, disk: k.disk, runs: k.runs}
 }
 
 func info(c content) bootctl.SlotInfo { return bootctl.SlotInfo{Digest: digestOf(c)} }
 
-// A step is one way in which a world can go on.
-type step struct {
-	name string
-	to   world
-}
+// A visitor is told every way in which a world can go on.
+type visitor func(name string, to world)
 
-// steps returns everything that can happen next.
-func (w world) steps(t *testing.T) []step {
+// steps visits everything that can happen next.
+func (w world) steps(t *testing.T, visit visitor) {
 	switch w.runs {
 	case bootctl.SlotNone:
-		return w.stepsOff(t)
+		w.stepsOff(t, visit)
 	case bootctl.SlotRecovery:
-		return w.stepsRecovery(t)
+		w.stepsRecovery(t, visit)
+	default:
+		w.stepsRunning(t, visit)
 	}
-	return w.stepsRunning(t)
 }
 
-func (w world) stepsOff(t *testing.T) []step {
-	all := []step{
-		{"boot", w.boot(t)},
-		{"boot records lost", w.with(w.rebuild()).boot(t)},
-		{"order a, boot", w.with(w.state.SetOneShot(bootctl.SlotA)).boot(t)},
-		{"order b, boot", w.with(w.state.SetOneShot(bootctl.SlotB)).boot(t)},
-		{"order recovery, boot", w.with(w.state.SetOneShot(bootctl.SlotRecovery)).boot(t)},
+func (w world) stepsOff(t *testing.T, visit visitor) {
+	w.stepsBoot("boot", w.boot(t), visit)
+	w.stepsBoot("boot, records lost", w.with(w.rebuild()).boot(t), visit)
+	w.orders(t, visit)
+	w.apply(t, visit)
+}
+
+// stepsBoot visits what can come of a boot whose try is saved: it runs, the
+// power goes, or the initramfs finds a reason to give it up.
+func (w world) stepsBoot(name string, up world, visit visitor) {
+	visit(name, up)
+	visit(name+", cut", up.off())
+	if up.runs.IsRoot() {
+		visit(name+", fail", up.with(up.state.FailBoot(up.runs, "x")).off())
 	}
-	// The try is saved and the power goes; or the initramfs finds a reason to
-	// give up on it.
-	for _, s := range all {
-		all = append(all, step{s.name + ", cut", s.to.off()})
-		if s.to.runs.IsRoot() {
-			all = append(all, step{s.name + ", fail", s.to.with(s.to.state.FailBoot(s.to.runs, "x")).off()})
-		}
-	}
-	return all
 }
 
 // boot lets Next choose, saves, and starts it.
@@ -193,83 +180,80 @@ func (w world) rebuild() bootctl.State {
 	return bootctl.Rebuild(found...)
 }
 
-func (w world) stepsRunning(t *testing.T) []step {
-	all := []step{{"crash", w.off()}}
+func (w world) stepsRunning(t *testing.T, visit visitor) {
+	visit("crash", w.off())
 	if w.in(w.runs) == broken {
-		return all
+		return
 	}
-	add := func(name string, s bootctl.State, err error) {
-		if err == nil {
-			all = append(all, step{name, w.with(s)})
+	if s, err := w.state.Confirm(w.runs); err == nil {
+		visit("confirm", w.with(s))
+	}
+	if _, err := w.state.Confirm(w.runs.Other()); err == nil {
+		t.Errorf("slot %v runs and the other one may be confirmed: %+v", w.runs, w.state)
+	}
+	w.orders(t, visit)
+	w.apply(t, visit)
+}
+
+// orders visits what an operator can say, on the running system or to a disk.
+func (w world) orders(t *testing.T, visit visitor) {
+	if s, to, err := w.state.Rollback(); err == nil {
+		visit("rollback", w.with(s))
+		if s.Reset == bootctl.ResetNone && s.Active() != to {
+			t.Errorf("rollback to %v, but %v would boot: %+v", to, s.Active(), s)
 		}
 	}
-	other := w.runs.Other()
-	s, err := w.state.Confirm(w.runs)
-	add("confirm", s, err)
-	if _, err := w.state.Confirm(other); err == nil {
-		t.Errorf("slot %v runs and %v may be confirmed: %+v", w.runs, other, w.state)
+	if s, err := w.state.MarkBad(bootctl.SlotA, "x"); err == nil {
+		visit("mark a bad", w.with(s))
 	}
-	s, to, err := w.state.Rollback()
-	add("rollback", s, err)
-	if err == nil && s.Active() != to && s.Reset == bootctl.ResetNone {
-		t.Errorf("rollback to %v, but %v would boot: %+v", to, s.Active(), s)
+	if s, err := w.state.MarkBad(bootctl.SlotB, "x"); err == nil {
+		visit("mark b bad", w.with(s))
 	}
-	s, err = w.state.MarkBad(w.runs, "x")
-	add("mark the booted slot bad", s, err)
-	s, err = w.state.MarkBad(other, "x")
-	add("mark the other slot bad", s, err)
-	add("request a reset", w.state.RequestReset(), nil)
-	for _, slot := range []bootctl.Slot{bootctl.SlotA, bootctl.SlotB, bootctl.SlotRecovery} {
-		add("order "+slot.String(), w.state.SetOneShot(slot), nil)
-	}
-	return append(all, w.apply(t)...)
+	visit("request a reset", w.with(w.state.RequestReset()))
+	visit("order a", w.with(w.state.SetOneShot(bootctl.SlotA)))
+	visit("order b", w.with(w.state.SetOneShot(bootctl.SlotB)))
+	visit("order recovery", w.with(w.state.SetOneShot(bootctl.SlotRecovery)))
 }
 
 // apply goes as far as the power or the process lasts: each step of it is a
 // world to go on from.
-func (w world) apply(t *testing.T) []step {
+func (w world) apply(t *testing.T, visit visitor) {
 	if w.state.CanApply(w.runs) != nil {
-		return nil
+		return
 	}
 	slot := w.state.Inactive(w.runs)
 	checkApply(t, w, slot)
 	s, err := w.state.BeginWrite(slot)
 	if err != nil {
-		return nil
+		return
 	}
 	begun := w.with(s)
-	all := []step{
-		{"apply, cut before the footer is zeroed", begun},
-		{"apply, cut with no footer", begun.put(slot, nothing)},
-		{"apply, cut in the data", begun.put(slot, partial)},
-		{"apply, given up", begun.put(slot, partial).with(s.AbortWrite(slot, "x"))},
-	}
-	for _, c := range []content{working, broken} {
+	visit("apply, cut before the footer is zeroed", begun)
+	visit("apply, cut with no footer", begun.put(slot, nothing))
+	visit("apply, cut in the data", begun.put(slot, partial))
+	visit("apply, given up", begun.put(slot, partial).with(s.AbortWrite(slot, "x")))
+	for c := working; c <= broken; c++ {
 		written := begun.put(slot, c)
-		all = append(all,
-			step{"apply, cut before it is staged", written},
-			step{"apply", written.with(s.Stage(slot, info(c)))})
+		visit("apply, cut before it is staged", written)
+		visit("apply", written.with(s.Stage(slot, info(c))))
 	}
-	return all
 }
 
-func (w world) stepsRecovery(t *testing.T) []step {
+func (w world) stepsRecovery(t *testing.T, visit visitor) {
 	s := w.state
-	all := []step{
-		{"crash", w.off()},
-		{"retry a", w.with(s.SetOneShot(bootctl.SlotA))},
-		{"retry b", w.with(s.SetOneShot(bootctl.SlotB))},
-	}
+	visit("crash", w.off())
+	visit("retry a", w.with(s.SetOneShot(bootctl.SlotA)))
+	visit("retry b", w.with(s.SetOneShot(bootctl.SlotB)))
 	if s.Reset != bootctl.ResetNone {
 		next := phases[(int(index(phases, s.Reset))+1)%len(phases)]
-		return append(all, step{"reset goes on", w.with(s.AdvanceReset(next))})
+		visit("reset goes on", w.with(s.AdvanceReset(next)))
+		return
 	}
 	s = s.BeginRestore(bootctl.SlotA)
 	begun := w.with(s)
-	all = append(all,
-		step{"restore, cut before the footer is zeroed", begun},
-		step{"restore, cut in the data", begun.put(bootctl.SlotA, partial)},
-		step{"restore, cut before it is installed", begun.put(bootctl.SlotA, working)},
-		step{"restore", begun.put(bootctl.SlotA, working).with(s.Install(bootctl.SlotA, info(working)))})
-	return append(all, w.apply(t)...)
+	visit("restore, cut before the footer is zeroed", begun)
+	visit("restore, cut in the data", begun.put(bootctl.SlotA, partial))
+	visit("restore, cut before it is installed", begun.put(bootctl.SlotA, working))
+	visit("restore", begun.put(bootctl.SlotA, working).with(s.Install(bootctl.SlotA, info(working))))
+	w.apply(t, visit)
 }

@@ -54,7 +54,7 @@ arm64: toolchain
 
 .PHONY: qemu
 qemu: build
-	go test -count=1 -timeout 30m ./qemu-tests/...
+	ABUPDATE_BIN=$(CURDIR)/bin go test -count=1 -timeout 30m ./qemu-tests/...
 
 # One after the other also under make -j: the machines want the processors.
 .PHONY: test

@@ -68,6 +68,7 @@ func Run(ctx context.Context, opt Options) error {
 		return err
 	}
 	d := &demo{opt: opt, tl: newTimeline(opt.Out)}
+	d.tl.tty = d.tl.tty && !opt.Verbose // the console would write into its line
 	d.tl.printf("One device's life, on this machine: nothing outside of %s and the cache is touched.\n\n", short(opt.KeepDir))
 	err := d.run(ctx)
 	d.close()
@@ -85,6 +86,7 @@ type demo struct {
 	set      *debianimage.Set
 	registry *registry
 	device   *device
+	unfollow func() // ends what follow began
 }
 
 func (d *demo) run(ctx context.Context) error {
@@ -102,6 +104,9 @@ func (d *demo) run(ctx context.Context) error {
 func (d *demo) close() {
 	if d.device != nil {
 		d.device.kill()
+	}
+	if d.unfollow != nil {
+		d.unfollow()
 	}
 	if d.registry != nil {
 		d.registry.close()
@@ -123,6 +128,32 @@ func (d *demo) machine() vm.Config {
 		cfg.Forward = map[string]string{registryInGuest: d.registry.addr}
 	}
 	return cfg
+}
+
+// follow shows what a growing file gets, until close.
+func (d *demo) follow(path string) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	d.unfollow = func() {
+		close(stop)
+		<-stopped
+	}
+	go func() {
+		defer close(stopped)
+		f, err := os.Open(path)
+		if err != nil {
+			d.tl.printf("%v\n", err)
+			return
+		}
+		defer f.Close()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(200 * time.Millisecond):
+				io.Copy(d.opt.Out, f) //nolint:errcheck // a log for people, which the file holds too
+			}
+		}
+	}()
 }
 
 // explain adds where to look to an error.

@@ -62,6 +62,9 @@ func (d *demo) firstBoot(ctx context.Context) error {
 		if d.device, err = startDevice(ctx, d.machine()); err != nil {
 			return err
 		}
+		if d.opt.Verbose {
+			d.follow(d.path("console.log"))
+		}
 		if _, err := d.arrive(ctx, bootctl.SlotA, "1"); err != nil {
 			return err
 		}

@@ -109,7 +109,26 @@ func (m *machine) FindDisk(hint partitions.Hint) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := waitForNodes(path, dev); err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
 	return &Disk{Path: path, Dev: dev}, nil
+}
+
+// waitForNodes returns an error while partitions have no device node yet: a
+// disk has its own before the kernel has read the table. With a damaged table
+// there are none to wait for.
+func waitForNodes(path string, dev blockdev.Device) error {
+	layout, err := partitions.Open(dev)
+	if err != nil || layout.FromBackup() {
+		return err
+	}
+	for _, p := range layout.Partitions() {
+		if _, err := os.Stat(p.Node(path)); err != nil {
+			return fmt.Errorf("%w: %w", partitions.ErrNoDisk, err)
+		}
+	}
+	return nil
 }
 
 func (m *machine) OpenVerity(t dm.Target) (string, error) { return dm.Open(t) }

@@ -2,14 +2,12 @@ package updater
 
 import (
 	"context"
-	"errors"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/partitions"
-	"github.com/abupdate/abupdate/verity"
 )
 
 // ApplyOptions says what to write into the inactive slot.
@@ -27,18 +25,19 @@ type ApplyOptions struct {
 
 // Applied is what an Apply did, or would do.
 type Applied struct {
-	Slot         bootctl.Slot `json:"slot"`
-	Version      string       `json:"version"`
-	Image        string       `json:"image"`
-	Digest       string       `json:"digest"`
-	RootHash     string       `json:"root_hash,omitempty"`
-	Kernel       string       `json:"kernel,omitempty"`
-	ImageBytes   int64        `json:"image_bytes,omitempty"`
-	KeptBytes    int64        `json:"kept_bytes"` // were in the slot already
-	DryRun       bool         `json:"dry_run,omitempty"`
-	Update       bool         `json:"update"` // made by build; else an ordinary image
-	Reused       bool         `json:"reused"` // the slot held all of it, verified
-	DroppedAttrs []string     `json:"dropped_xattrs,omitempty"`
+	Slot       bootctl.Slot `json:"slot"`
+	Version    string       `json:"version"`
+	Image      string       `json:"image"`
+	Digest     string       `json:"digest"`
+	RootHash   string       `json:"root_hash,omitempty"`
+	Kernel     string       `json:"kernel,omitempty"`
+	ImageBytes int64        `json:"image_bytes,omitempty"`
+	KeptBytes  int64        `json:"kept_bytes"` // were in the slot already
+	DryRun     bool         `json:"dry_run,omitempty"`
+	Update     bool         `json:"update"` // made by build; else an ordinary image
+	Reused     bool         `json:"reused"` // the slot held all of it, verified
+	// Dropped counts the extended attributes that were left out, by name.
+	Dropped map[string]int `json:"dropped_xattrs,omitempty"`
 }
 
 // Apply writes an image into the slot that is not running and stages it. When
@@ -149,129 +148,14 @@ func (a *apply) preflight(ctx context.Context) error {
 	return a.source.fits(a.slot, capacity)
 }
 
-// run takes the slot, writes it and stages it, in the order of
-// docs/crash-safety.md.
-func (a *apply) run(ctx context.Context) error {
-	release, err := a.claim(a.slot)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if a.reusable(ctx) {
-		a.reused, a.kept = true, a.desc.ImageBytes
-		return a.stage()
-	}
-	resume := a.state.Slot(a.slot).Status == bootctl.Writing
-	if a.state, err = a.state.BeginWrite(a.slot); err != nil {
-		return err
-	}
-	if err := a.save(a.state); err != nil {
-		return err
-	}
-	if err := a.write(ctx, resume); err != nil {
-		return errors.Join(err, a.giveUp(ctx, err))
-	}
-	return a.stage()
-}
-
-// write fills the slot and makes it whole.
-func (a *apply) write(ctx context.Context, resume bool) error {
-	sec, err := a.System.slot(a.slot)
-	if err != nil {
-		return err
-	}
-	keep := &keeper{Device: sec, compare: resume}
-	w := partitions.NewSlotWriter(keep)
-	if err := w.Begin(); err != nil {
-		return err
-	}
-	done, err := a.source.fill(ctx, target{SlotWriter: w, dev: sec, resume: resume}, a.opt.Progress)
-	if err != nil {
-		return err
-	}
-	a.desc, a.kept = done.manifest, keep.kept
-	err = w.ReadBack(ctx, done.tree.RootHash, func(n int64) { a.opt.Progress.Report(StepReadBack, n, done.manifest.ImageBytes) })
-	if err != nil {
-		return err
-	}
-	a.opt.Progress.Report(StepCommit, 0, 0)
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	return w.Commit(done.raw, nil)
-}
-
-// giveUp makes the slot empty after an error, unless the rest may come later:
-// then it stays as it is, being written, and the next Apply goes on there.
-func (a *apply) giveUp(ctx context.Context, cause error) error {
-	if ctx.Err() != nil || fault.KindOf(cause) == fault.Network {
-		return nil
-	}
-	a.state = a.state.AbortWrite(a.slot, cause.Error())
-	return a.save(a.state)
-}
-
-// stage saves what makes the slot boot: the commit point.
-func (a *apply) stage() error {
-	a.state = a.state.Stage(a.slot, bootctl.SlotInfo{
-		Version: a.desc.Version, Digest: a.img.Digest(), RootHash: a.desc.RootHash, Image: Origin(a.img.Reference()),
-	})
-	return a.save(a.state)
-}
-
-// reusable says whether the slot holds this very image from before, whole and
-// allowed to boot: after a rollback it needs no second download.
-func (a *apply) reusable(ctx context.Context) bool {
-	old := a.state.Slot(a.slot)
-	if old.Status != bootctl.Good && old.Status != bootctl.Bad && old.Status != bootctl.Pending {
-		return false
-	}
-	// An ordinary image has no root hash before it is packed; the same
-	// encoder makes the same of it.
-	if old.Digest != a.img.Digest() && (a.desc.RootHash == "" || old.RootHash != a.desc.RootHash) {
-		return false
-	}
-	content, err := a.content(a.slot)
-	if err != nil || content.Manifest.RootHash != old.RootHash {
-		return false
-	}
-	if a.desc.RootHash != "" && a.desc.RootHash != old.RootHash ||
-		a.desc.Encoder != content.Manifest.Encoder || a.desc.Version != content.Manifest.Version {
-		return false
-	}
-	if err := a.verifyContent(ctx, a.slot, content, a.opt.Progress); err != nil {
-		return false
-	}
-	a.desc = *content.Manifest
-	return true
-}
-
 func (a *apply) result() *Applied {
-	return &Applied{
+	r := &Applied{
 		Slot: a.slot, Version: a.desc.Version, Image: a.img.Reference().String(), Digest: a.img.Digest(),
 		RootHash: a.desc.RootHash, Kernel: a.desc.Kernel, ImageBytes: a.desc.ImageBytes, KeptBytes: a.kept,
 		DryRun: a.opt.DryRun, Update: a.img.IsUpdate(), Reused: a.reused,
 	}
-}
-
-// A target is the slot that a source fills.
-type target struct {
-	*partitions.SlotWriter
-	dev interface {
-		ReadAt(p []byte, off int64) (int, error)
+	if s, ok := a.source.(*imageSource); ok {
+		r.Dropped = s.plan.Dropped
 	}
-	// resume says that blocks of this image may be there from before.
-	resume bool
-}
-
-// local fills p from the slot if all of its blocks, from number i on, match
-// the tree.
-func (t target) local(tree *verity.Tree, i int64, p []byte) bool {
-	if !t.resume {
-		return false
-	}
-	if n, _ := t.dev.ReadAt(p, i*verity.BlockSize); n < len(p) {
-		return false
-	}
-	return verifyBlocks(tree, i, p) == nil
+	return r
 }

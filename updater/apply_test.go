@@ -19,18 +19,22 @@ import (
 )
 
 // images is a layout with a system and what may follow it.
-func images(t *testing.T) string {
-	return ut.Layout(t, map[string]ut.Image{
-		"v1":         {Version: "1.0", Noise: 300_000, Files: map[string]string{"etc/motd": "one"}},
-		"v2":         {Version: "2.0", Noise: 400_000, Files: map[string]string{"etc/motd": "two"}},
-		"v0":         {Version: "0.9"},
-		"arm64":      {Version: "2.0", Arch: "arm64"},
-		"huge":       {Version: "2.0", Noise: 20 << 20},
-		"large":      {Version: "2.0", Noise: int(ut.SlotSize) + 1000},
-		"nokernel":   {Version: "2.0", Kernel: ut.NoKernel},
-		"compatible": {Version: "3.0", Labels: map[string]string{"org.abupdate.compatible": "board1"}},
-		"floor":      {Version: "5.0", Labels: map[string]string{"org.abupdate.min-version": "4"}},
-	})
+var images, removeImages = ut.Shared(map[string]ut.Image{
+	"v1":         {Version: "1.0", Noise: 300_000, Files: map[string]string{"etc/motd": "one"}},
+	"v2":         {Version: "2.0", Noise: 400_000, Files: map[string]string{"etc/motd": "two"}},
+	"v0":         {Version: "0.9"},
+	"arm64":      {Version: "2.0", Arch: "arm64"},
+	"huge":       {Version: "2.0", Noise: 3 * int(ut.SlotSize)},
+	"large":      {Version: "2.0", Noise: int(ut.SlotSize) + 1000},
+	"nokernel":   {Version: "2.0", Kernel: ut.NoKernel},
+	"compatible": {Version: "3.0", Labels: map[string]string{"org.abupdate.compatible": "board1"}},
+	"floor":      {Version: "5.0", Labels: map[string]string{"org.abupdate.min-version": "4"}},
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	removeImages()
+	os.Exit(code)
 }
 
 // update builds an image of dir and returns the update's reference.

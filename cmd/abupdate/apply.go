@@ -105,4 +105,5 @@ func printApplied(w io.Writer, r *updater.Applied) {
 	if r.ImageBytes != 0 {
 		fmt.Fprintf(w, "size\t%s, %s of it there before\n", bytesText(r.ImageBytes), bytesText(r.KeptBytes))
 	}
+	printDropped(w, r.Dropped)
 }

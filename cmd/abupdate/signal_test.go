@@ -20,7 +20,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(runMain) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	removeImages()
+	os.Exit(code)
 }
 
 // Ctrl-C in the middle of writing: exit code 130, one line, the old system
@@ -28,7 +30,7 @@ func TestMain(m *testing.M) {
 func TestInterruptedByASignal(t *testing.T) {
 	dir := ut.Layout(t, map[string]ut.Image{
 		"v1": {Version: "1.0"},
-		"v2": {Version: "2.0", Noise: 3_500_000},
+		"v2": {Version: "2.0", Noise: 1_500_000},
 	})
 	disk := ut.Disk(t, "oci:"+dir+":v1")
 	self, err := os.Executable()

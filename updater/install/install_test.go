@@ -38,15 +38,19 @@ func bootable(im ut.Image) ut.Image {
 	return im
 }
 
-func images(t *testing.T) string {
-	return ut.Layout(t, map[string]ut.Image{
-		"v1":     bootable(ut.Image{Version: "1.0", Noise: 200_000}),
-		"golden": bootable(ut.Image{Version: "0.9", Noise: 100_000}),
-		"kernel": bootable(ut.Image{Version: "2.0", Kernel: "6.9.9"}),
-		"large":  bootable(ut.Image{Version: "2.0", Noise: 6 << 20}),
-		"none":   {Version: "1.0", Kernel: ut.NoKernel},
-		"arm64":  bootable(ut.Image{Version: "1.0", Arch: "arm64"}),
-	})
+var images, removeImages = ut.Shared(map[string]ut.Image{
+	"v1":     bootable(ut.Image{Version: "1.0", Noise: 200_000}),
+	"golden": bootable(ut.Image{Version: "0.9", Noise: 100_000}),
+	"kernel": bootable(ut.Image{Version: "2.0", Kernel: "6.9.9"}),
+	"large":  bootable(ut.Image{Version: "2.0", Noise: 3 << 20}),
+	"none":   {Version: "1.0", Kernel: ut.NoKernel},
+	"arm64":  bootable(ut.Image{Version: "1.0", Arch: "arm64"}),
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	removeImages()
+	os.Exit(code)
 }
 
 // options are small, and have an init that nothing runs.
@@ -61,7 +65,7 @@ func options(t *testing.T, dir, tag string) install.Options {
 		t.Fatalf("%v: install the Debian package systemd-boot-efi", err)
 	}
 	return install.Options{
-		Ref: "oci:" + dir + ":" + tag, SlotSize: 4 * disk.MiB,
+		Ref: "oci:" + dir + ":" + tag, SlotSize: disk.MinSlot,
 		Boot:   install.BootOptions{Init: init, Stub: stub},
 		Source: updater.SourceOptions{},
 	}

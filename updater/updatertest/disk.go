@@ -12,7 +12,7 @@ import (
 )
 
 // SlotSize is that of each slot of a Disk.
-const SlotSize = 4 * disk.MiB
+const SlotSize = disk.MinSlot
 
 // Disk makes a disk image file whose slot A holds ref and is good, and returns
 // its path.

@@ -8,9 +8,11 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -90,6 +92,32 @@ func (im Image) Make(tb testing.TB) v1.Image {
 func Layout(tb testing.TB, images map[string]Image) string {
 	tb.Helper()
 	dir := tb.TempDir()
+	WriteLayout(tb, dir, images)
+	return dir
+}
+
+// Shared is a Layout that all tests of a program use: it is made once, and
+// removed by the returned function, which belongs at the end of TestMain.
+func Shared(images map[string]Image) (layout func(tb testing.TB) string, remove func()) {
+	var once sync.Once
+	var dir string
+	layout = func(tb testing.TB) string {
+		tb.Helper()
+		once.Do(func() {
+			var err error
+			if dir, err = os.MkdirTemp("", "abupdate-layout-"); err != nil {
+				tb.Fatal(err)
+			}
+			WriteLayout(tb, dir, images)
+		})
+		return dir
+	}
+	return layout, func() { os.RemoveAll(dir) }
+}
+
+// WriteLayout is Layout into a given folder.
+func WriteLayout(tb testing.TB, dir string, images map[string]Image) {
+	tb.Helper()
 	l, err := layout.Write(dir, empty.Index)
 	if err != nil {
 		tb.Fatal(err)
@@ -100,7 +128,6 @@ func Layout(tb testing.TB, images map[string]Image) string {
 			tb.Fatal(err)
 		}
 	}
-	return dir
 }
 
 // Noise is n bytes that no compressor makes smaller, the same for the same

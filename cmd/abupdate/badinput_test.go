@@ -1,0 +1,259 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/abupdate/abupdate/bootctl"
+	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/partitions"
+	ut "github.com/abupdate/abupdate/updater/updatertest"
+)
+
+// Bad input ends with the right exit code and one line that says what and
+// where, prints nothing else, and changes nothing on the disk.
+func TestBadInput(t *testing.T) {
+	dir := testImages(t)
+	disk := ut.Disk(t, "oci:"+dir+":v1")
+	ref := func(tag string) string { return "oci:" + dir + ":" + tag }
+	work := t.TempDir()
+	file := func(name string, content []byte) string {
+		path := filepath.Join(work, name)
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	zeros := file("zeros.img", make([]byte, 1<<20))
+	text := file("text.tar", []byte("this is no tar archive\n"))
+	cut := cutLayout(t, dir)
+	over := filepath.Join(work, "updates")
+	must(t, "build", ref("over"), "-o", over, "--tag", "over")
+	must(t, "build", ref("v2"), "-o", over, "--tag", "v2")
+	flipped := flipUpdate(t, over)
+	busy := ut.Disk(t, ref("v1"))
+	held, err := blockdev.Open(busy, blockdev.Exclusive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	denied := ut.Disk(t, ref("v1"))
+	must(t, "apply", ref("v2"), "--disk", denied)
+	must(t, "mark-bad", "b", "--disk", denied)
+	newer := newerState(t, ref("v1"))
+	none := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer none.Close()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+
+	for _, tt := range []struct {
+		args string // split at spaces
+		code int
+		says string
+	}{
+		// called wrongly
+		{"frobnicate", 2, `unknown command "frobnicate"`},
+		{"--frobnicate", 2, "unknown flag: --frobnicate"},
+		{"apply --frobnicate", 2, "unknown flag"},
+		{"build", 2, "no IMAGE given"},
+		{"build a b", 2, `unexpected argument "b"`},
+		{"build " + ref("v1"), 2, "nowhere to build to"},
+		{"build " + ref("v1") + " -o " + work + "/x --level 99", 2, "level"},
+		{"build " + ref("v1") + " -o " + work + "/x --compression lzma", 2, "lzma"},
+		{"build " + ref("v1") + " -o " + work + "/x --block-size 3K", 2, "block size"},
+		{"build " + ref("v1") + " -o " + work + "/x --platform linux", 2, "linux"},
+		{"image " + ref("v1"), 2, "no -o DISK given"},
+		{"image " + ref("v1") + " -o " + work + "/d --size 12Q", 2, "12Q"},
+		{"image " + ref("v1") + " -o " + work + "/no/such/dir/d", 2, "no/such/dir"},
+		{"install " + ref("v1"), 2, "no --to DEVICE given"},
+		{"install " + ref("v1") + " --to " + zeros, 2, "add --yes"},
+		{"apply " + ref("v2") + " --disk " + disk + " --reboot", 2, "--reboot"},
+		{"mark-bad c --disk " + disk, 2, `slot "c"`},
+		{"verify none --disk " + disk, 2, `slot "none"`},
+		{"factory-reset --disk " + disk, 2, "add --yes"},
+		{"apply " + ref("v2"), 2, "not booted by abupdate"},
+		{"status", 2, "--disk"},
+		// no such image
+		{"apply oci:/nonexistent:v1 --disk " + disk, 2, "/nonexistent"},
+		{"apply " + ref("v9") + " --disk " + disk, 2, "v9"},
+		{"build oci-archive:/nonexistent.tar -o " + work + "/x", 2, "/nonexistent.tar"},
+		{"apply 127.0.0.1:" + port(none.URL) + "/os:1 --disk " + disk, 2, "no such image in the registry"},
+		// no network
+		{"apply 127.0.0.1:" + port(gone.URL) + "/os:1 --disk " + disk, 3, "127.0.0.1"},
+		{"apply " + fakeRegistry(t, 500) + "/os:1 --disk " + disk, 3, "/os:1"},
+		{"apply " + fakeRegistry(t, 401) + "/os:1 --disk " + disk, 3, "/os:1"},
+		// not an image
+		{"apply oci-archive:" + text + " --disk " + disk, 4, "text.tar"},
+		{"apply oci:" + work + " --disk " + disk, 2, "not an OCI image layout"},
+		{"build oci:" + over + ":v2 -o " + work + "/x", 2, "update already"},
+		// not what it says
+		{"apply oci:" + cut + ":v2 --disk " + disk, 4, "sha256"},
+		{"apply oci:" + flipped + ":v2 --disk " + ut.Disk(t, ref("v1")), 4, "block"},
+		// for something else
+		{"apply " + ref("arm64") + " --disk " + disk, 6, "arm64"},
+		{"apply " + ref("nokernel") + " --disk " + disk, 2, "no kernel in the image"},
+		{"build " + ref("nokernel") + " -o " + work + "/x", 2, "no kernel in the image"},
+		{"apply " + ref("v0") + " --disk " + disk, 6, "lower than the running 1.0"},
+		{"apply " + ref("v1") + " --disk " + disk, 77, "nothing to do"},
+		{"apply " + ref("v2") + " --disk " + denied, 6, "failed on this device before"},
+		// too large
+		{"apply oci:" + over + ":over --disk " + disk, 5, "slot b holds"},
+		{"apply " + ref("huge") + " --disk " + disk, 5, "cannot fit"},
+		// no abupdate disk
+		{"status --disk " + zeros, 2, "no abupdate layout"},
+		{"apply " + ref("v2") + " --disk " + zeros, 2, "no abupdate layout"},
+		{"status --disk /nonexistent", 2, "/nonexistent"},
+		{"status --disk " + work, 2, "neither a block device nor a file"},
+		{"inspect b --disk " + disk, 2, "the slot is empty"},
+		{"inspect recovery --disk " + disk, 2, "no partition recovery"},
+		{"verify b --disk " + disk, 4, "slot b is empty"},
+		{"inspect " + zeros, 2, "empty"},
+		// in use, or not ours
+		{"apply " + ref("v2") + " --disk " + busy, 8, "in use"},
+		{"mark-good --disk " + busy, 8, "in use"},
+		{"mark-good --disk " + newer, 1, "newer version"},
+		// nothing there
+		{"rollback --disk " + disk, 6, "nothing to roll back to"},
+		{"mark-bad a --disk " + disk, 6, "only good one"},
+		// disk full
+		{"build " + ref("v1") + " --raw /dev/full/x", 1, "/dev/full"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			before := written(t, disk)
+			code, out, errs := abupdate(t, strings.Fields(tt.args)...)
+			if code != tt.code || !strings.Contains(errs, tt.says) {
+				t.Errorf("exit code %d, stderr %q; want %d and %q", code, errs, tt.code, tt.says)
+			}
+			if strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "abupdate: ") || strings.Contains(errs, "failed to") {
+				t.Errorf("stderr is %q; want one line that begins with \"abupdate: \"", errs)
+			}
+			if out != "" && !strings.HasPrefix(tt.args, "verify") {
+				t.Errorf("stdout is %q; want nothing", out)
+			}
+			if !written(t, disk).Equal(before) {
+				t.Error("the disk was written to")
+			}
+		})
+	}
+	if left, _ := filepath.Glob(filepath.Join(work, ".abupdate*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if _, err := os.Stat(filepath.Join(work, "x")); err == nil {
+		t.Error("a build that failed left its output")
+	}
+}
+
+// fakeRegistry answers every request with the given status.
+func fakeRegistry(t *testing.T, status int) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+func copyLayout(t *testing.T, dir string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "layout")
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// cutLayout is a copy whose layers have lost their last bytes.
+func cutLayout(t *testing.T, dir string) string {
+	t.Helper()
+	to := copyLayout(t, dir)
+	paths, _ := filepath.Glob(filepath.Join(to, "blobs", "sha256", "*"))
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b[0] != '{' { // not a manifest or config
+			b[len(b)-10] ^= 1
+			if err := errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, b, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return to
+}
+
+// flipUpdate is a copy of the updates in which every squashfs has one wrong
+// bit.
+func flipUpdate(t *testing.T, dir string) string {
+	t.Helper()
+	to := copyLayout(t, dir)
+	paths, _ := filepath.Glob(filepath.Join(to, "blobs", "sha256", "*"))
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.HasPrefix(b, []byte("hsqs")) {
+			b[len(b)/2] ^= 1
+			if err := errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, b, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return to
+}
+
+// newerState is a disk whose boot state a later abupdate wrote.
+func newerState(t *testing.T, ref string) string {
+	t.Helper()
+	path := ut.Disk(t, ref)
+	dev, err := blockdev.Open(path, blockdev.ReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	d, err := partitions.Open(dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, err := d.State()
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := make([]byte, bootctl.RecordSize)
+	for _, off := range []int64{0, bootctl.PartitionSize / 2} {
+		if _, err := sec.ReadAt(record, off); err != nil {
+			t.Fatal(err)
+		}
+		binary.LittleEndian.PutUint16(record[8:], bootctl.FormatVersion+1)
+		clear(record[24:28])
+		binary.LittleEndian.PutUint32(record[24:], crc32.Checksum(record, crc32.MakeTable(crc32.Castagnoli)))
+		if _, err := sec.WriteAt(record, off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return path
+}
+
+func port(url string) string { return url[strings.LastIndexByte(url, ':')+1:] }
+
+// written is when a file was last written to.
+func written(t *testing.T, path string) time.Time {
+	t.Helper()
+	st, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st.ModTime()
+}

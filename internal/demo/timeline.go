@@ -56,7 +56,7 @@ func (t *timeline) tick(stop <-chan struct{}, stopped chan<- struct{}) {
 	defer every.Stop()
 	for {
 		t.mu.Lock()
-		fmt.Fprintf(t.out, "\r%s\x1b[K", t.line("…"))
+		fmt.Fprintf(t.out, "\r%s\x1b[K", t.live())
 		t.shown = true
 		t.mu.Unlock()
 		select {
@@ -70,6 +70,23 @@ func (t *timeline) tick(stop <-chan struct{}, stopped chan<- struct{}) {
 // line is "start  title  duration".
 func (t *timeline) line(mark string) string {
 	return fmt.Sprintf("%6s  %s %-62s %6s", clock(t.start.Sub(t.began)), mark, t.title, clock(time.Since(t.start)))
+}
+
+// live is the line of the step under way with its latest note, cut to the
+// terminal's width: a line that wraps cannot be written over.
+func (t *timeline) live() string {
+	s := t.line("…")
+	if n := len(t.notes); n > 0 {
+		s += "  " + t.notes[n-1]
+	}
+	width := 80
+	if f, ok := t.out.(*os.File); ok {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
+			width = w
+		}
+	}
+	r := []rune(s)
+	return string(r[:min(len(r), width-1)])
 }
 
 func (t *timeline) finish(err error) {
@@ -102,7 +119,7 @@ func (t *timeline) note(format string, args ...any) {
 	}
 }
 
-// clock shows a duration as 1:23, or as 4.5 s when it is short.
+// clock shows a duration as minutes and seconds.
 func clock(d time.Duration) string {
 	if d < 0 {
 		d = 0

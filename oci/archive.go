@@ -21,7 +21,6 @@ const maxArchiveMembers = 1 << 20
 type tarFiles struct {
 	f       *os.File
 	members map[string]member
-	spooled string // removed on Close when not ""
 }
 
 type member struct {
@@ -73,7 +72,10 @@ func (t *tarFiles) decompress(ctx context.Context, opt Options) error {
 	}
 	packed := t.f
 	defer packed.Close()
-	t.f, t.spooled = spool, spool.Name()
+	t.f = spool
+	if err := os.Remove(spool.Name()); err != nil { // whatever ends this process, the room is given back
+		return fmt.Errorf("spooling: %w", err)
+	}
 	limit := opt.Limits.withDefaults().LayerBytes
 	n, err := io.Copy(spool, io.LimitReader(plain, limit+1))
 	if err != nil {
@@ -151,11 +153,5 @@ func (t *tarFiles) open(name string) (io.ReadCloser, int64, error) {
 	return io.NopCloser(io.NewSectionReader(t.f, m.off, m.size)), m.size, nil
 }
 
-// Close closes the archive and removes its spooled copy.
-func (t *tarFiles) Close() error {
-	err := t.f.Close()
-	if t.spooled != "" {
-		err = errors.Join(err, os.Remove(t.spooled))
-	}
-	return err
-}
+// Close closes the archive.
+func (t *tarFiles) Close() error { return t.f.Close() }

@@ -132,7 +132,7 @@ func TestLimits(t *testing.T) {
 		{oci.Limits{Entries: 2}, "more than 2 entries"},
 		{oci.Limits{LayerBytes: 6000}, "layer 1 of 2"},
 		{oci.Limits{LayerBytes: 6000}, "more than 6000 bytes when decompressed"},
-		{oci.Limits{TotalBytes: 5600}, "files have 5601 bytes, more than 5600"},
+		{oci.Limits{TotalBytes: 5600}, "files have more than 5600 bytes"},
 		{oci.Limits{MetadataBytes: 2}, "more than 2 bytes of names"},
 	} {
 		_, _, err := read(t, oci.MemoryImage(oci.Options{Limits: tt.limits}, tars...))

@@ -25,7 +25,7 @@ type flattenRow struct {
 }
 
 func TestFlatten(t *testing.T) {
-	for _, rows := range [][]flattenRow{whiteoutRows, typeRows, hardlinkRows, nameRows, parentRows, metadataRows, refusedRows, fuzzRows} {
+	for _, rows := range [][]flattenRow{whiteoutRows, typeRows, hardlinkRows, nameRows, parentRows, metadataRows, refusedRows} {
 		for _, tt := range rows {
 			t.Run(tt.name, func(t *testing.T) {
 				t.Parallel()

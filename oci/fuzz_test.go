@@ -10,9 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// fuzzRows are programs that FuzzFlatten found worth keeping.
-var fuzzRows = []flattenRow{}
-
 func long(s string, n int) string { return strings.Repeat(s, n) }
 
 // capability is CAP_NET_BIND_SERVICE as the kernel stores it.
@@ -26,7 +23,14 @@ const acl = "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\
 // compares what comes of them with the model. Every three bytes are an entry:
 // what it is, its name, and what it points at.
 func FuzzFlatten(f *testing.F) {
-	f.Add([]byte("0ab0bc5.."))
+	for _, seed := range []string{
+		"\x05\x00\x00\x02\x04\x00\x00\x00\x00\x0c\x00\x00\x02\x05\x00", // a/ a/a, .wh.a a/b
+		"\x05\x01\x00\x07\x00\x09\x00\x00\x00\x0e\x00\x00\x05\x00\x00", // b/ a->b, a/.opq a/
+		"\x02\x00\x00\x0a\x01\x00\x00\x00\x00\x0c\x00\x00\x02\x01\x00", // a b=a, .wh.a b
+		"\x07\x00\x01\x07\x01\x03\x02\x06\x00\x00\x00\x00\x0a\x08\x00", // a->.. b->/a/b a/c, b/b=a
+	} {
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(compareWithModel)
 }
 
@@ -55,6 +59,19 @@ func compareWithModel(t *testing.T, program []byte) {
 	if diff := cmp.Diff(lines(want), lines(got)); err == nil && diff != "" {
 		t.Errorf("flattened (-model +got):\n%s\n%s", diff, describe(layers))
 	}
+}
+
+// FuzzIndex reads bytes that nobody made a tar of on purpose.
+func FuzzIndex(f *testing.F) {
+	f.Add(tarOf(f, file("a", "x"), link("b", "a"), sym("c", "a"), file("d", "x", xattr("user.a", "b"))))
+	f.Add(tarOf(f, wh("a/.wh..wh..opq"), file(long("n", 200), "x", format(tar.FormatGNU)), dir("d")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		limits := oci.Limits{Entries: 100, TotalBytes: 1 << 20, LayerBytes: 1 << 20}
+		all, p, err := read(t, oci.MemoryImage(oci.Options{Limits: limits}, b, b))
+		if err == nil && len(all) != len(p.Entries) {
+			t.Errorf("%d entries listed, %d planned", len(all), len(p.Entries))
+		}
+	})
 }
 
 var fuzzNames = []string{

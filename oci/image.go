@@ -38,17 +38,31 @@ func newImage(ctx context.Context, ref Reference, opt Options, src source, desc 
 	if img.configRaw, err = document(ctx, src, img.manifest.Config); err != nil {
 		return nil, fmt.Errorf("%v: config: %w", ref, err)
 	}
-	if err := json.Unmarshal(img.configRaw, &img.config); err != nil {
+	if err := img.parseConfig(); err != nil {
 		return nil, fault.Errorf(fault.Verify, "%v: config %v: %w", ref, img.manifest.Config.Digest, err)
-	}
-	if img.IsUpdate() {
-		img.config = v1.ConfigFile{OS: "linux", Architecture: img.config.Architecture}
 	}
 	return img, img.checkPlatform()
 }
 
+func (img *Image) parseConfig() error {
+	if !img.IsUpdate() {
+		return json.Unmarshal(img.configRaw, &img.config)
+	}
+	var update struct{ Architecture string }
+	if err := json.Unmarshal(img.configRaw, &update); err != nil {
+		return err
+	}
+	img.config = v1.ConfigFile{OS: "linux", Architecture: update.Architecture}
+	return nil
+}
+
 func (img *Image) checkManifest() error {
 	m := &img.manifest
+	for i, d := range m.Layers {
+		if d.Size < 0 {
+			return fault.Errorf(fault.Verify, "%v: layer %d: size is %d", img.ref, i+1, d.Size)
+		}
+	}
 	if img.IsUpdate() {
 		if m.Config.MediaType != manifest.ConfigMediaType {
 			return fault.Errorf(fault.Verify, "%v: is an update whose config has type %q; want %s", img.ref, m.Config.MediaType, manifest.ConfigMediaType)
@@ -60,11 +74,6 @@ func (img *Image) checkManifest() error {
 		return fault.Errorf(fault.Usage, "%v: is an artifact of type %q, not an image", img.ref, m.ArtifactType)
 	case !m.Config.MediaType.IsConfig():
 		return fault.Errorf(fault.Usage, "%v: is not an image: its config has type %q", img.ref, m.Config.MediaType)
-	}
-	for i, d := range m.Layers {
-		if d.Size < 0 {
-			return fault.Errorf(fault.Verify, "%v: layer %d: size is %d", img.ref, i+1, d.Size)
-		}
 	}
 	return nil
 }

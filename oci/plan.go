@@ -47,14 +47,15 @@ func (ix *Index) Plan() (*Plan, error) {
 	}
 	slices.SortFunc(named, func(a, b namedNode) int { return strings.Compare(a.path, b.path) })
 	p.Entries = make([]fstree.Entry, 0, len(named))
+	limit := ix.img.opt.Limits.withDefaults().TotalBytes
 	for _, n := range named {
 		p.add(n.path, n.inode)
+		if p.Bytes > limit || p.Bytes < 0 { // a sparse file costs its publisher nothing
+			return nil, fault.Errorf(fault.Refused, "%v: files have more than %d bytes", ix.img.ref, limit)
+		}
 	}
 	for _, picks := range p.content {
 		slices.SortFunc(picks, func(a, b pick) int { return int(a.ordinal) - int(b.ordinal) })
-	}
-	if limit := ix.img.opt.Limits.withDefaults().TotalBytes; p.Bytes > limit {
-		return nil, fault.Errorf(fault.Refused, "%v: files have %d bytes, more than %d", ix.img.ref, p.Bytes, limit)
 	}
 	return p, nil
 }

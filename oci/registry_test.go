@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/oci"
@@ -354,6 +355,28 @@ func TestSpoolGone(t *testing.T) {
 	defer img.Close()
 	_, err = oci.ReadIndex(context.Background(), img)
 	wantError(t, err, "spooling layers in", fault.Other)
+}
+
+// TestRegistryStalls lets the server fall silent in the middle of a blob, once.
+func TestRegistryStalls(t *testing.T) {
+	s := newServer(t)
+	var tries atomic.Int32
+	s.door = func(w http.ResponseWriter, r *http.Request, inner http.Handler) {
+		if strings.Contains(r.URL.Path, "/blobs/sha256:"+s.layer) && tries.Add(1) == 1 {
+			rec := httptest.NewRecorder()
+			inner.ServeHTTP(rec, r)
+			w.Header().Set("Content-Length", strconv.Itoa(rec.Body.Len()))
+			_, _ = w.Write(rec.Body.Bytes()[:1000])
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}
+	got, err := s.read(t, s.host+"/demo:v1", oci.Options{Stall: 200 * time.Millisecond})
+	if err != nil || len(got) != 1 || tries.Load() < 2 {
+		t.Errorf("read = %v, %v after %d tries", got, err, tries.Load())
+	}
 }
 
 func TestRegistryCanceled(t *testing.T) {

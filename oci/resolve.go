@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"runtime"
+	"time"
 
 	"github.com/abupdate/abupdate/internal/fault"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -23,6 +24,9 @@ type Options struct {
 	Insecure bool
 	// Parallel is the number of layers downloaded at a time; 0 means 3.
 	Parallel int
+	// Stall is how long a registry may send nothing in the middle of an answer
+	// before the connection counts as broken; 0 means a minute.
+	Stall time.Duration
 	// Progress, when set, is called now and then, from several goroutines but
 	// never at the same time.
 	Progress func(Progress)

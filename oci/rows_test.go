@@ -173,6 +173,8 @@ var metadataRows = []flattenRow{
 		want: []string{`d d user.b="2"`}},
 	{name: "an empty extended attribute", layers: [][]item{{file("a", "x", xattr("user.flag", ""))}}, want: []string{`f a x user.flag=""`},
 		umoci: "an empty PAX value deletes the record in the tar reader that umoci uses"},
+	{name: "an SELinux label", layers: [][]item{{file("a", "x", xattr("security.selinux", "system_u:object_r:etc_t:s0"))}},
+		want: []string{`f a x security.selinux="system_u:object_r:etc_t:s0"`}, umoci: "umoci never sets labels"},
 	{name: "extended attributes that are left out", layers: [][]item{{
 		file("a", "x", xattr("user.overlay.opaque", "y"), xattr("user.ok", "1")), dir("d", xattr("trusted.overlay.opaque", "y"))}},
 		want: []string{`f a x user.ok="1"`, "d d"}, umoci: "umoci keeps overlayfs's own attributes"},

@@ -15,7 +15,6 @@ const maxLinks = 255
 type inode struct {
 	*header       // of the entry that made it; nil for an implicit directory
 	layer   int32 // where that entry stands
-	nodes   int32 // names that it has when flattening is over
 	out     int32 // index in Plan.Entries of its first name
 }
 

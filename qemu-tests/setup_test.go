@@ -17,7 +17,7 @@ import (
 
 // bootTime is the longest that a guest may take to come up, on a busy machine
 // without KVM.
-const bootTime = 3 * time.Minute
+const bootTime = 8 * time.Minute
 
 // fixtures are made once and shared; tests only read them.
 type fixtures struct {

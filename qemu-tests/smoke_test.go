@@ -1,9 +1,12 @@
 package qemutests
 
 import (
+	"io"
+	"os"
 	"strings"
 	"testing"
 
+	"github.com/abupdate/abupdate/initramfs/build"
 	"github.com/abupdate/abupdate/internal/vm"
 )
 
@@ -23,5 +26,25 @@ func TestInitramfsBoots(t *testing.T) {
 	}
 	if got := strings.TrimSpace(g.run("/init", "cat", "/proc/sys/kernel/osrelease")); got != f.kernel.Release {
 		t.Errorf("release of the running kernel = %s; want %s", got, f.kernel.Release)
+	}
+}
+
+// TestSizes keeps abinit and the cloud kernel's initramfs small: the ESP, the
+// firmware's loader and the memory of small devices pay for them.
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	const limit = 5_000_000
+	f := fixture(t)
+	init, err := os.ReadFile(f.bin.Abinit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := build.Initramfs(io.Discard, build.Options{Init: init, Release: f.kernel.Release, Source: build.FromFS(os.DirFS(f.kernel.Modules))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("abinit %d bytes; initramfs %d bytes, %d unpacked, with %d modules", len(init), info.Bytes, info.RawBytes, len(info.Modules))
+	if len(init) > limit || info.Bytes > limit {
+		t.Errorf("abinit has %d bytes, the initramfs %d; want at most %d", len(init), info.Bytes, limit)
 	}
 }

@@ -1,0 +1,126 @@
+package oci
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/cavaliergopher/grab/v3"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
+)
+
+// fetch downloads one blob and goes on where the connection broke, as long as
+// each try brings it further.
+func (s *spool) fetch(ctx context.Context, client *http.Client, url string, desc v1.Descriptor, m *meter) (*os.File, error) {
+	path := filepath.Join(s.dir, desc.Digest.Hex)
+	best := int64(-1)
+	for stalls := 0; ; {
+		resumed, err := s.grab(ctx, client, url, path, desc, m)
+		if err == nil {
+			return takeFile(path)
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		size := fileSize(path)
+		if err = classify(err, resumed, desc, size); err == nil || !retriable(err) {
+			return nil, err
+		}
+		if size > best {
+			best, stalls = size, 0
+		}
+		if stalls++; stalls > maxStalls {
+			return nil, err
+		}
+		if err := pause(ctx, stalls); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// grab makes one try. What a broken one left in path is gone on from when the
+// server can do that.
+func (s *spool) grab(ctx context.Context, client *http.Client, url, path string, desc v1.Descriptor, m *meter) (resumed bool, err error) {
+	req, err := grab.NewRequest(path, url)
+	if err != nil {
+		return false, err
+	}
+	h, err := v1.Hasher(desc.Digest.Algorithm)
+	if err != nil {
+		return false, err
+	}
+	want, err := hex.DecodeString(desc.Digest.Hex)
+	if err != nil {
+		return false, err
+	}
+	req.Size = desc.Size
+	req.IgnoreRemoteTime = true
+	req.NoCreateDirectories = true
+	req.BufferSize = 128 << 10
+	req.SetChecksum(h, want, true)
+	count := &blobMeter{m: m}
+	req.RateLimiter = count
+	gc := &grab.Client{HTTPClient: client, UserAgent: userAgent}
+	resp := gc.Do(req.WithContext(ctx))
+	if err := resp.Err(); err != nil {
+		m.add(-count.n)
+		return resp.DidResume, err
+	}
+	return resp.DidResume, nil
+}
+
+// classify turns an error of grab's into one that names the blob.
+func classify(err error, resumed bool, desc v1.Descriptor, size int64) error {
+	var status grab.StatusCodeError
+	wrong := errors.Is(err, grab.ErrBadChecksum) || errors.Is(err, grab.ErrBadLength)
+	switch {
+	case wrong && resumed:
+		return &temporaryError{fault.Errorf(fault.Verify, "blob %v: resuming: %w", desc.Digest, err)}
+	case wrong:
+		return fault.Errorf(fault.Verify, "blob %v: %w", desc.Digest, err)
+	case errors.As(err, &status):
+		return classifyStatus(int(status), resumed, desc)
+	case errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, os.ErrPermission):
+		return spoolError(err)
+	}
+	return &temporaryError{fault.Errorf(fault.Network, "blob %v: transfer broke at byte %d of %d: %w", desc.Digest, max(size, 0), desc.Size, noEOF(err))}
+}
+
+func classifyStatus(code int, resumed bool, desc v1.Descriptor) error {
+	if code == http.StatusRequestedRangeNotSatisfiable && resumed {
+		return &temporaryError{fault.Errorf(fault.Network, "blob %v: the registry does not resume", desc.Digest)}
+	}
+	return (&remoteBlob{desc: desc}).statusError(code)
+}
+
+func retriable(err error) bool {
+	var t *temporaryError
+	return errors.As(err, &t)
+}
+
+// takeFile opens a finished download and takes its name away.
+func takeFile(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, spoolError(err)
+	}
+	if err := os.Remove(path); err != nil {
+		f.Close()
+		return nil, spoolError(err)
+	}
+	return f, nil
+}
+
+func fileSize(path string) int64 {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return -1
+	}
+	return fi.Size()
+}
+

@@ -101,9 +101,7 @@ func (a *apply) resolve(ctx context.Context) (*oci.Image, error) {
 		opt.Platform = "linux/" + a.facts.architecture
 	}
 	opt.Insecure = opt.Insecure || a.opt.Config.Insecure
-	if opt.SpoolDir == "" {
-		opt.SpoolDir = a.opt.Config.SpoolDir
-	}
+	opt.SpoolDir = a.spoolDir(a.opt)
 	opt.Progress = registryProgress(a.opt.Progress)
 	return oci.Resolve(ctx, ref, opt)
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
-	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/updater"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
 )
@@ -410,65 +409,5 @@ func TestApplyCanceled(t *testing.T) {
 				t.Errorf("kept %d of %d bytes; want all", got.KeptBytes, got.ImageBytes)
 			}
 		})
-	}
-}
-
-func TestOpenTakesTheLock(t *testing.T) {
-	path := ut.EmptyDisk(t)
-	open(t, path)
-	_, err := updater.Open(updater.OpenOptions{Disk: path, Access: updater.Change})
-	if fault.KindOf(err) != fault.Busy {
-		t.Errorf("Open() of a disk in use = %v; want kind %d", err, fault.Busy)
-	}
-	sys, err := updater.Open(updater.OpenOptions{Disk: path})
-	if err != nil {
-		t.Fatalf("Open() for reading = %v", err)
-	}
-	sys.Close()
-}
-
-func TestOpenOfTheBootedDisk(t *testing.T) {
-	dir := t.TempDir()
-	path := ut.EmptyDisk(t)
-	booted := filepath.Join(dir, "boot.json")
-	lock := filepath.Join(dir, "run", "lock")
-	opt := updater.OpenOptions{Access: updater.Change, BootedPath: booted, LockPath: lock}
-	if _, err := updater.Open(opt); fault.KindOf(err) != fault.Usage || !strings.Contains(err.Error(), "--disk") {
-		t.Errorf("Open() on a machine that abupdate did not boot = %v; want kind %d", err, fault.Usage)
-	}
-	if err := (bootctl.Booted{Slot: bootctl.SlotA, Disk: path}).Write(booted); err != nil {
-		t.Fatal(err)
-	}
-	sys, err := updater.Open(opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := updater.Open(opt); fault.KindOf(err) != fault.Busy || !strings.Contains(err.Error(), lock) {
-		t.Errorf("Open() with the lock taken = %v; want kind %d", err, fault.Busy)
-	}
-	st, err := sys.Status()
-	if err != nil || st.Booted == nil || *st.Booted != bootctl.SlotA {
-		t.Errorf("Status() = %+v, %v; want a booted", st, err)
-	}
-	if err := sys.Close(); err != nil {
-		t.Fatal(err)
-	}
-	other := bootctl.Booted{Slot: bootctl.SlotA, Disk: path, DiskGUID: "11111111-1111-1111-1111-111111111111"}
-	if err := other.Write(booted); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := updater.Open(opt); err == nil || !strings.Contains(err.Error(), "disk GUID") {
-		t.Errorf("Open() of another disk under the same name = %v; want an error", err)
-	}
-}
-
-func TestOpenRejectsWhatIsNoDisk(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, err := updater.Open(updater.OpenOptions{Disk: path})
-	if !errors.Is(err, partitions.ErrNoLayout) || fault.KindOf(err) != fault.Usage {
-		t.Errorf("Open() = %v; want %v", err, partitions.ErrNoLayout)
 	}
 }

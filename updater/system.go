@@ -21,7 +21,8 @@ type System struct {
 	disk   *partitions.Disk
 	store  *bootctl.Store
 	booted *bootctl.Booted // nil unless this machine booted from the disk
-	close  []func() error  // called last to first
+	spool  string
+	close  []func() error // called last to first
 }
 
 // Access says what a System is opened for.
@@ -47,6 +48,8 @@ type OpenOptions struct {
 	// LockPath is the lock of the disk that this machine booted from; "" is
 	// LockPath.
 	LockPath string
+	// SpoolDir is the folder for layers on a booted disk; "" is SpoolDir.
+	SpoolDir string
 }
 
 // Open opens a disk. Without OpenOptions.Disk it asks what abinit left in
@@ -67,7 +70,7 @@ func Open(opt OpenOptions) (*System, error) {
 	if booted != nil && !sameFile(path, booted.Disk) {
 		booted = nil
 	}
-	s := &System{name: path, booted: booted}
+	s := &System{name: path, booted: booted, spool: cmp.Or(opt.SpoolDir, SpoolDir)}
 	if err := s.open(path, opt); err != nil {
 		s.Close()
 		return nil, err

@@ -71,12 +71,12 @@ func (w *Writer) finish() error {
 	w.tree.sort()
 	k := &closing{Writer: w, c: c}
 	dirs := k.number()
-	dataEnd := w.out.pos
+	dataEnd := w.out.pos - w.out.padded
 	if err := k.writeTables(dirs); err != nil {
 		return err
 	}
 	w.stats.Used = w.out.pos
-	w.stats.Tables = w.out.pos - dataEnd
+	w.stats.Tables = w.out.pos - w.out.padded - dataEnd
 	w.stats.Inodes = len(k.refs)
 	w.stats.Holes, w.stats.DataOut = w.pipe.holes, w.pipe.dataOut
 	k.super.bytesUsed = uint64(w.out.pos)

@@ -66,3 +66,20 @@ func pack(c compressor, dst, src []byte) (out []byte, stored bool) {
 	}
 	return src, true
 }
+
+// compressorSize is an upper bound of what one compressor keeps, as measured:
+// mostly tables whose length depends on the level, and its history.
+func compressorSize(o Options) int64 {
+	history := 2 * int64(o.BlockSize)
+	switch {
+	case o.Compression == Zstd && o.Level >= 10:
+		return 40<<20 + history
+	case o.Compression == Zstd && o.Level >= 6:
+		return 6<<20 + history
+	case o.Compression == Zstd:
+		return 2<<20 + history
+	case o.Compression == Gzip:
+		return 2 << 20
+	}
+	return 0
+}

@@ -40,7 +40,7 @@ func (m *memory) image() []byte { return append(bytes.Clone(m.first), m.Bytes().
 type discard struct{ n int64 }
 
 func (d *discard) Write(p []byte) (int, error) { d.n += int64(len(p)); return len(p), nil }
-func (d *discard) WriteFirst([]byte) error      { return nil }
+func (d *discard) WriteFirst([]byte) error     { return nil }
 
 // addAll passes files to w.
 func addAll(w *squashfs.Writer, files []squashfstest.File) error {

@@ -107,6 +107,18 @@ func (o Options) Encoder() string {
 	return fmt.Sprintf("abupdate-squashfs/1 %v%s %dK %v klauspost/%s", o.Compression, level, o.BlockSize>>10, o.Layout, klauspostVersion)
 }
 
+// MemoryBound returns the most bytes of heap that a Writer with these options
+// takes for blocks in flight and compressors. What it keeps of every entry,
+// under 200 bytes and the name, comes on top.
+func MemoryBound(o Options) int64 {
+	o = o.withDefaults()
+	block := int64(o.BlockSize)
+	blocks := 2 * int64(jobsFor(o.Workers)) * (block + block/64 + 64)
+	group := 2 * block
+	const fixed = wholeLimit + 1<<20                                     // a small file, buffers
+	return blocks + group + fixed + int64(o.Workers+1)*compressorSize(o) // one for the tables
+}
+
 func (o Options) withDefaults() Options {
 	if o.Level == 0 {
 		switch o.Compression {

@@ -187,6 +187,12 @@ func (w world) stepsRunning(t *testing.T, visit visitor) {
 	}
 	if s, err := w.state.Confirm(w.runs); err == nil {
 		visit("confirm", w.with(s))
+		if err := s.CanApply(w.runs); err != nil && s.Reset == bootctl.ResetNone {
+			t.Errorf("slot %v is confirmed and takes no update: %v: %+v", w.runs, err, s)
+		}
+		if s.Slot(w.runs).Status != bootctl.Good {
+			t.Errorf("slot %v is confirmed and %s", w.runs, s.Slot(w.runs).Status)
+		}
 	}
 	if _, err := w.state.Confirm(w.runs.Other()); err == nil {
 		t.Errorf("slot %v runs and the other one may be confirmed: %+v", w.runs, w.state)

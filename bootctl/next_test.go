@@ -115,6 +115,17 @@ func TestNext(t *testing.T) {
 			}, "a a"},
 		{"an order counts for one boot",
 			func(d *device) { d.apply(bootctl.SlotB, v2); d.up(); d.s = d.s.SetOneShot(bootctl.SlotA) }, "a b b"},
+		{"a boot that was ordered is not held against the slot",
+			func(d *device) { d.boots(7); d.s = d.s.SetOneShot(bootctl.SlotA) }, "a a recovery"},
+		{"a slot that yielded stays behind, also when it is ordered and confirmed",
+			func(d *device) {
+				d.apply(bootctl.SlotB, v2)
+				d.up()
+				d.boots(8) // B yields
+				d.up()
+				d.s = d.s.SetOneShot(bootctl.SlotB)
+				d.up()
+			}, "a a"},
 		{"an order of a pending slot takes no try",
 			func(d *device) { d.apply(bootctl.SlotB, v2); d.s = d.s.SetOneShot(bootctl.SlotB) }, "b b b b a"},
 		{"a bad slot boots when ordered, and only then",

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
@@ -139,9 +140,14 @@ func chooseDockerImage(ref Reference, f files) (*dockerImage, error) {
 }
 
 // sameTag compares a repository tag with what the user wrote, who may leave
-// ":latest" away, as with docker.
+// "docker.io/library/" and ":latest" away, as with docker.
 func sameTag(have, want string) bool {
-	return have == want || have == want+":latest"
+	h, err := name.NewTag(have)
+	if err != nil {
+		return have == want
+	}
+	w, err := name.NewTag(want)
+	return err == nil && h.Name() == w.Name()
 }
 
 // describe makes the descriptor of a document.

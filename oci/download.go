@@ -123,4 +123,3 @@ func fileSize(path string) int64 {
 	}
 	return fi.Size()
 }
-

@@ -306,7 +306,7 @@ func TestDockerArchive(t *testing.T) {
 	// As docker save wrote it for years: plain layers, equal ones as symlinks.
 	saved := filepath.Join(t.TempDir(), "saved.tar")
 	b := tarOf(t, file("x/layer.tar", string(tars[0])), sym("y/layer.tar", "../x/layer.tar"), file("z.tar", string(tars[1])), file("c.json", string(config)),
-		file("manifest.json", `[{"Config":"c.json","RepoTags":["demo:v1","demo:latest"],"Layers":["y/layer.tar","z.tar"]},{"Config":"no","RepoTags":["other:v2"]}]`))
+		file("manifest.json", `[{"Config":"c.json","RepoTags":["demo:v1","docker.io/library/demo:latest"],"Layers":["y/layer.tar","z.tar"]},{"Config":"no","RepoTags":["other:v2"]}]`))
 	if err := os.WriteFile(saved, b, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +325,7 @@ func TestDockerArchive(t *testing.T) {
 		t.Errorf("digests of one image differ: %v", digests)
 	}
 	_, err = resolve(t, "docker-archive:"+saved, oci.Options{})
-	wantError(t, err, "names 2 images; tags are demo:latest, demo:v1, other:v2", fault.Usage)
+	wantError(t, err, "names 2 images; tags are demo:v1, docker.io/library/demo:latest, other:v2", fault.Usage)
 	_, err = resolve(t, "docker-archive:"+saved+":nope", oci.Options{})
 	wantError(t, err, "no such image", fault.Usage)
 	flipped := bytes.Replace(b, []byte("new"), []byte("old"), 1)

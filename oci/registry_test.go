@@ -38,7 +38,7 @@ type server struct {
 // big is a layer that a transfer can break in the middle of.
 func big() item {
 	var b strings.Builder
-	for i := 0; b.Len() < 3<<20; i++ {
+	for i := 0; b.Len() < 1<<20; i++ {
 		b.WriteString(strconv.Itoa(i * i * 2654435761))
 	}
 	return file("big", b.String())

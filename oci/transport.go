@@ -84,4 +84,3 @@ func (w *watchedBody) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,10 +28,10 @@ func TestSquashfs(t *testing.T) {
 		opt  squashfs.Options
 		tree squashfstest.TreeOptions
 	}{
-		{"zstd 256K, a directory of 100,000 and a file over 4 GiB", squashfs.Options{}, squashfstest.TreeOptions{BigDir: 100_000, BigFile: 5 << 30}},
-		{"gzip 128K", squashfs.Options{Compression: squashfs.Gzip, BlockSize: 128 << 10}, squashfstest.TreeOptions{BigDir: 3000}},
+		{"zstd 256K, a file over 4 GiB", squashfs.Options{}, squashfstest.TreeOptions{BigFile: 5 << 30}},
+		{"gzip 128K, a large directory", squashfs.Options{Compression: squashfs.Gzip, BlockSize: 128 << 10}, squashfstest.TreeOptions{BigDir: 2000}},
 		{"no compression, 4K", squashfs.Options{Compression: squashfs.None, BlockSize: 4 << 10}, squashfstest.TreeOptions{}},
-		{"zstd 1M, compact", squashfs.Options{BlockSize: 1 << 20, Layout: squashfs.Compact}, squashfstest.TreeOptions{BigDir: 3000}},
+		{"zstd 1M, compact", squashfs.Options{BlockSize: 1 << 20, Layout: squashfs.Compact}, squashfstest.TreeOptions{}},
 	}
 	f := fixture(t)
 	cfg := vm.Config{Kernel: f.kernel.Image, Initrd: guestInitramfs(t, f), Append: quick, MemoryMiB: 768}
@@ -56,6 +57,40 @@ func TestSquashfs(t *testing.T) {
 		} else {
 			t.Errorf("%s: digests of the listing differ, the listings do not", tt.name)
 		}
+	}
+}
+
+// TestSquashfsHugeDirectory has the kernel read a directory of 100,000 and
+// look names up through its index.
+func TestSquashfsHugeDirectory(t *testing.T) {
+	t.Parallel()
+	const step = 101 // as in the guest
+	var tree []squashfstest.File
+	var names []string
+	for _, e := range squashfstest.Tree(7, squashfstest.TreeOptions{BigDir: 100_000}) {
+		if name, ok := strings.CutPrefix(e.Path, "big/"); ok {
+			tree, names = append(tree, e), append(names, name)
+		}
+	}
+	slices.SortFunc(tree, func(a, b squashfstest.File) int { return strings.Compare(a.Path, b.Path) })
+	slices.Sort(names)
+	h := sha256.New()
+	for i, name := range names {
+		fmt.Fprintln(h, name)
+		if i%step == 0 {
+			fmt.Fprintln(h, tree[i].Type == fstree.Directory, tree[i].UID)
+		}
+	}
+	f := fixture(t)
+	image := filepath.Join(t.TempDir(), "image")
+	writeSquashfs(t, image, tree, squashfs.Options{})
+	g := start(t, vm.Config{Kernel: f.kernel.Image, Initrd: guestInitramfs(t, f), Append: quick,
+		Disks: []vm.Disk{{Path: image, ReadOnly: true}}})
+	g.waitBoot()
+	g.run("/init", "mount", "/dev/vda", "/mnt", "squashfs")
+	got := strings.TrimSpace(g.run("/init", "names", "/mnt/big"))
+	if want := fmt.Sprintf("%d %x", len(names), h.Sum(nil)); got != want {
+		t.Errorf("the kernel sees names %s; want %s", got, want)
 	}
 }
 

@@ -62,6 +62,9 @@ func DefaultModules() []string {
 		"?virtio_pci", "?virtio_mmio", "?virtio_blk", "?virtio_scsi", "?virtio_console",
 		"?nvme", "?sd_mod", "?ahci", "?xhci_pci", "?usb_storage", "?uas", "?mmc_block", "?sdhci_pci",
 		"?i6300esb", "?iTCO_wdt",
+		// dm-verity takes the fastest SHA-256 that is there when it starts;
+		// the plain one, which is built in, is five times slower.
+		"?sha256_ssse3", "?sha2_ce", "?sha256_arm64",
 		"dm_mod", "dm_verity", "?dax", "squashfs", "overlay", "?ext4",
 		"?vfat", "?nls_cp437", "?nls_ascii", "?nls_utf8", "?efivarfs",
 	}

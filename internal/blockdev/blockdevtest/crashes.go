@@ -24,13 +24,16 @@ type Cut struct {
 	Torn             int
 	TornFrom, TornTo int64
 
+	until int // the op that the power went before, at the latest
 	marks []mark
 }
 
-// Reached says whether a mark with this name was made before the power could
-// have gone: everything that was synced before the mark is in the image.
+// Reached says whether the power may have gone after a mark with this name
+// was made, so that what is promised from the mark on must hold. That is so
+// for every image that lacks nothing which was synced before the mark: a
+// write that was not may still be missing then.
 func (c Cut) Reached(name string) bool {
-	return slices.ContainsFunc(c.marks, func(m mark) bool { return m.name == name && m.ops <= c.Synced })
+	return slices.ContainsFunc(c.marks, func(m mark) bool { return m.name == name && m.ops <= c.until })
 }
 
 // String describes the cut for a failure message.
@@ -38,7 +41,7 @@ func (c Cut) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "after %d ops", c.Synced)
 	for _, m := range slices.Backward(c.marks) {
-		if m.ops <= c.Synced {
+		if m.ops <= c.until {
 			fmt.Fprintf(&b, " (%s)", m.name)
 			break
 		}
@@ -113,6 +116,10 @@ func (e *enumeration) skipSyncs(i int) int {
 func (e *enumeration) emit(under *Image, c Cut) {
 	if e.stopped {
 		return
+	}
+	c.until = c.Synced
+	for c.until < len(e.ops) && !e.ops[c.until].isSync() {
+		c.until++
 	}
 	img := NewImage(under)
 	for _, i := range c.Present {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -122,6 +123,7 @@ func (d *demo) machine() vm.Config {
 		Disks:      []vm.Disk{{Path: d.path("disk.raw")}},
 		Vars:       d.path("uefi-vars.fd"),
 		MemoryMiB:  512,
+		CPUs:       min(runtime.NumCPU(), 2),
 		ConsoleLog: d.path("console.log"),
 	}
 	if d.registry != nil {

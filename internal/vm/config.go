@@ -31,6 +31,8 @@ type Config struct {
 	Disks []Disk
 	// MemoryMiB defaults to 256.
 	MemoryMiB int
+	// CPUs defaults to 1: tests run side by side.
+	CPUs int
 	// Vars is the file of UEFI variables; it is made when it does not exist.
 	// Empty means one that lives as long as the guest.
 	Vars string
@@ -88,7 +90,7 @@ func (c Config) args(vars string) []string {
 	if mem == 0 {
 		mem = 256
 	}
-	a := []string{"-machine", "q35", "-accel", accel, "-cpu", "max", "-smp", "1", "-m", strconv.Itoa(mem),
+	a := []string{"-machine", "q35", "-accel", accel, "-cpu", "max", "-smp", strconv.Itoa(max(c.CPUs, 1)), "-m", strconv.Itoa(mem),
 		"-nodefaults", "-no-user-config", "-display", "none"}
 	if c.NoReboot {
 		a = append(a, "-no-reboot")

@@ -71,8 +71,8 @@ func extract(t *testing.T, image []byte) string {
 }
 
 // extractable turns a tree into one that anybody can create on any file
-// system, as if it had been written by the user of the test. It keeps the
-// order of entries.
+// system, as if it had been written by the user of the test, under any umask.
+// TestList compares the rest. The order of entries stays.
 func extractable(t *testing.T, files []squashfstest.File) []squashfstest.File {
 	t.Helper()
 	attributes := userXattrs(t)
@@ -84,11 +84,12 @@ func extractable(t *testing.T, files []squashfstest.File) []squashfstest.File {
 			device[f.Path] = true
 			continue
 		case fstree.Regular:
-			f.Mode = f.Mode&0o777 | 0o600
+			f.Mode = f.Mode&0o700 | 0o600
 		case fstree.Directory:
-			f.Mode = f.Mode&0o777 | 0o700
+			f.Mode = 0o700
+		case fstree.FIFO, fstree.Socket:
+			f.Mode &= 0o700
 		}
-		f.Mode &= 0o777
 		f.UID, f.GID = uint32(os.Getuid()), uint32(os.Getgid())
 		room := 2000 // ext4 keeps all attributes of an inode in a block of 4 KiB
 		f.Xattrs = slices.DeleteFunc(slices.Clone(f.Xattrs), func(x fstree.Xattr) bool {
@@ -112,7 +113,7 @@ func withoutImplicit(files []squashfstest.File) []squashfstest.File {
 	for _, f := range files {
 		for dir := filepath.Dir(f.Path); !known[dir] && dir != "."; dir = filepath.Dir(dir) {
 			known[dir] = true
-			files = append(files, squashfstest.File{Entry: fstree.Entry{Path: dir, Type: fstree.Directory, Mode: 0o750,
+			files = append(files, squashfstest.File{Entry: fstree.Entry{Path: dir, Type: fstree.Directory, Mode: 0o700,
 				UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), ModTime: 5}})
 		}
 	}

@@ -1,42 +1,39 @@
 package oci
 
-import (
-	"io"
-	"sync"
-)
+import "io"
 
-// Buffers that an ahead holds: one being filled, one being read, the rest
-// full and waiting.
+// Buffers that an ahead makes, as far as it needs them: one is being filled,
+// one is being read, the others are full and wait.
 const (
 	aheadBuffers = 4
 	aheadBytes   = 256 << 10
 )
 
-var aheadPool = sync.Pool{New: func() any { return new([aheadBytes]byte) }}
-
 // An ahead reads from another reader in a goroutine, at most aheadBuffers
 // ahead of its own reader.
 type ahead struct {
 	full    chan chunk
+	free    chan []byte
 	quit    chan struct{}
 	done    chan struct{}
 	stopped bool
 
 	cur chunk
 	off int
-	err error // after the last chunk
+	err error // after cur
 	end error // as the goroutine left it, io.EOF not being one
 }
 
 type chunk struct {
-	buf *[aheadBytes]byte
+	buf []byte // as it was made
 	n   int
 	err error
 }
 
 // start begins to read r; release is called when the goroutine ends.
 func (a *ahead) start(r io.Reader, release func()) {
-	a.full = make(chan chunk, aheadBuffers-2)
+	a.full = make(chan chunk, aheadBuffers)
+	a.free = make(chan []byte, aheadBuffers)
 	a.quit = make(chan struct{})
 	a.done = make(chan struct{})
 	go func() {
@@ -47,18 +44,28 @@ func (a *ahead) start(r io.Reader, release func()) {
 }
 
 func (a *ahead) fill(r io.Reader) {
-	for {
-		buf := aheadPool.Get().(*[aheadBytes]byte)
-		n, err := readFull(r, buf[:])
+	for made := 0; ; {
+		var buf []byte
+		select {
+		case <-a.quit:
+			return
+		case buf = <-a.free:
+		default:
+			if made < aheadBuffers {
+				buf, made = make([]byte, aheadBytes), made+1
+				break
+			}
+			select {
+			case <-a.quit:
+				return
+			case buf = <-a.free:
+			}
+		}
+		n, err := readFull(r, buf)
 		if err != nil && err != io.EOF {
 			a.end = err
 		}
-		select {
-		case a.full <- chunk{buf, n, err}:
-		case <-a.quit:
-			aheadPool.Put(buf)
-			return
-		}
+		a.full <- chunk{buf, n, err} // has room for every buffer
 		if err != nil {
 			return
 		}
@@ -77,11 +84,13 @@ func readFull(r io.Reader, p []byte) (n int, err error) {
 
 // Read implements io.Reader.
 func (a *ahead) Read(p []byte) (int, error) {
-	for a.cur.buf == nil || a.off == a.cur.n {
+	for a.off == a.cur.n {
 		if a.err != nil {
 			return 0, a.err
 		}
-		a.release()
+		if a.cur.buf != nil {
+			a.free <- a.cur.buf
+		}
 		a.cur, a.off = <-a.full, 0
 		a.err = a.cur.err
 	}
@@ -90,29 +99,13 @@ func (a *ahead) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (a *ahead) release() {
-	if a.cur.buf != nil {
-		aheadPool.Put(a.cur.buf)
-		a.cur.buf = nil
-	}
-}
-
 // stop ends the goroutine and returns the error that it met, if any.
 func (a *ahead) stop() error {
-	if a.stopped {
-		return a.end
+	if !a.stopped {
+		a.stopped = true
+		close(a.quit)
+		<-a.done
+		a.cur, a.off, a.err = chunk{}, 0, io.ErrClosedPipe
 	}
-	a.stopped = true
-	close(a.quit)
-	<-a.done
-	a.release()
-	for {
-		select {
-		case c := <-a.full:
-			aheadPool.Put(c.buf)
-		default:
-			a.err = io.ErrClosedPipe
-			return a.end
-		}
-	}
+	return a.end
 }

@@ -44,7 +44,7 @@ func TestPowerCuts(t *testing.T) {
 		if err := g.Begin("abupdate", "apply", guestRegistry+"/update:"+tags[next], "--insecure", "--allow-downgrade"); err != nil {
 			t.Fatal(err)
 		}
-		moment := time.Duration(rng.Int64N(int64(whole * 11 / 10)))
+		moment := time.Duration(rng.Int64N(int64(whole * 13 / 10)))
 		time.Sleep(moment)
 		g.Kill()
 		if st := d.status(); st.Slots[slot].State != bootctl.Good || st.Fallback != nil {

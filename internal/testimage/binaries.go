@@ -33,7 +33,7 @@ func BuildBinaries(ctx context.Context) (Binaries, error) {
 		return Binaries{}, err
 	}
 	defer unlock()
-	_, err = command(ctx, root, "env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-ldflags", "-s -w",
+	_, err = command(ctx, root, "env", "CGO_ENABLED=0", "go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w",
 		"-o", dir+"/", "./cmd/abupdate", "./cmd/abinit", "./qemu-tests/guest")
 	if err != nil {
 		return Binaries{}, fmt.Errorf("building programs: %w", err)

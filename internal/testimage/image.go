@@ -33,9 +33,8 @@ type Variant struct {
 	Tag     string // in the layout
 	Version string // IMAGE_VERSION of os-release, and the image's label; "" means Tag
 	Mode    string // Normal, Panics, Exits, Hangs
-	// Files are further files: path to content. A path that ends in a slash
-	// is a directory. "NAME:mode=0600" is not supported: files are 0644, below
-	// a bin folder 0755.
+	// Files are further files: path to content, with mode 0755 below a bin
+	// folder, else 0644. A path that ends in a slash is a directory.
 	Files map[string]string
 	// Remove are paths of lower layers to delete.
 	Remove []string

@@ -69,6 +69,7 @@ func newImage(l v1.Layer) (v1.Image, error) {
 	img, err := mutate.ConfigFile(img, &v1.ConfigFile{
 		Architecture: runtime.GOARCH,
 		OS:           "linux",
+		RootFS:       v1.RootFS{Type: "layers"},
 		Created:      v1.Time{Time: time.Unix(epoch, 0).UTC()},
 		Config:       v1.Config{Labels: map[string]string{"org.opencontainers.image.title": "abupdate-debian"}},
 	})

@@ -73,6 +73,9 @@ func buildRoots(ctx context.Context, opt Options) (*roots, error) {
 	if r, err := loadRoots(dir); err == nil {
 		return r, nil
 	}
+	if err := removeLeftovers(opt.CacheDir); err != nil {
+		return nil, err
+	}
 	m, err := newMaker(ctx, suite, opt)
 	if err != nil {
 		return nil, err
@@ -90,11 +93,30 @@ func buildRoots(ctx context.Context, opt Options) (*roots, error) {
 	return loadRoots(dir)
 }
 
+// newDir begins the names of folders in which roots are made.
+const newDir = "debian-new-"
+
+// removeLeftovers removes what killed makers left; the lock says that none is
+// at work.
+func removeLeftovers(cache string) error {
+	dirs, err := filepath.Glob(filepath.Join(cache, newDir+"*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // cacheName changes with everything that goes into the roots, except for the
 // day on which Debian's packages were fetched.
 func cacheName(suite string) string {
 	h := sha256.New()
-	fmt.Fprintln(h, suite, epoch, extraPackage, initramfsControl, packages(), mmdebstrapArgs(""), hooks)
+	const format = 2 // goes up when the same packages are packed in another way
+	fmt.Fprintln(h, format, suite, epoch, extraPackage, initramfsControl, packages(), mmdebstrapArgs(""), hooks)
 	return fmt.Sprintf("debian-%s-%x", suite, h.Sum(nil)[:6])
 }
 
@@ -131,7 +153,7 @@ func newMaker(ctx context.Context, suite string, opt Options) (*maker, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.dir, err = os.MkdirTemp(opt.CacheDir, "debian-new-"); err != nil {
+	if m.dir, err = os.MkdirTemp(opt.CacheDir, newDir); err != nil {
 		return nil, err
 	}
 	// Proxies may have passwords: MkdirTemp keeps others out.

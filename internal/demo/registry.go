@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
@@ -36,8 +37,12 @@ type registry struct {
 }
 
 func startRegistry(parent string) (*registry, error) {
-	dir, err := os.MkdirTemp(parent, "registry-")
-	if err != nil {
+	dir := filepath.Join(parent, "registry")
+	// One may be left of a demo that was killed.
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, fmt.Errorf("starting registry: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("starting registry: %w", err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -26,7 +26,7 @@ func (d *demo) buildImages(ctx context.Context) error {
 
 func (d *demo) publishImages(ctx context.Context) error {
 	return d.tl.step("publish version 1 in a registry on loopback", func() (err error) {
-		if d.registry, err = startRegistry(d.opt.CacheDir); err != nil {
+		if d.registry, err = startRegistry(d.opt.KeepDir); err != nil {
 			return err
 		}
 		return d.registry.publish(ctx, d.set.V1, "1", stable)

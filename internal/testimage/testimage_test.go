@@ -53,11 +53,11 @@ func fakeKernel(t *testing.T) *testimage.Kernel {
 
 func newSet(t *testing.T) *testimage.Set {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
+	program := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(program, []byte("program"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s, err := testimage.New(fakeKernel(t), testimage.Binaries{Abupdate: self, Guest: self})
+	s, err := testimage.New(fakeKernel(t), testimage.Binaries{Abupdate: program, Guest: program})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,24 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math"
-	"math/bits"
 
 	"github.com/abupdate/abupdate/internal/fstree"
-)
-
-const superblockSize = 96
-
-// Flags of the superblock (SQUASHFS_*): what is stored uncompressed, and that
-// there is an export table.
-const (
-	flagNoInodes    = 1 << 0
-	flagNoData      = 1 << 1
-	flagNoFragments = 1 << 3
-	flagDuplicates  = 1 << 6
-	flagExport      = 1 << 7
-	flagNoXattrs    = 1 << 8
-	flagNoIDs       = 1 << 11
 )
 
 // Close writes what is left: the last fragment block, the tables, and with
@@ -187,114 +171,4 @@ func (k *closing) align() error {
 		return k.out.pad()
 	}
 	return nil
-}
-
-// directory writes the inodes of dir's entries, its listing and its inode.
-func (k *closing) directory(dir uint32) error {
-	children := k.tree.children(dir)
-	for _, child := range children {
-		if err := k.inode(k.tree.target(child)); err != nil {
-			return err
-		}
-	}
-	w := newListingWriter(k.dirs)
-	for _, child := range children {
-		n := k.tree.at(k.tree.target(child))
-		e := dirEntry{name: k.tree.name(k.tree.at(child)), typ: inodeTypes[n.typ], inode: n.inode, ref: k.refs[n.inode-1]}
-		if err := w.add(e); err != nil {
-			return err
-		}
-	}
-	l, err := w.finish()
-	if err != nil {
-		return err
-	}
-	n := k.tree.at(dir)
-	parent := uint32(len(k.refs)) + 1 // the root's, as mksquashfs has it
-	if dir != root {
-		parent = k.tree.at(n.parent).inode
-	}
-	return k.put(n, appendDir(k.buf[:0], n, l, parent))
-}
-
-// inode writes the inode of node i unless it is a directory or written.
-func (k *closing) inode(i uint32) error {
-	n := k.tree.at(i)
-	switch {
-	case n.typ == fstree.Directory || k.refs[n.inode-1] != noRef:
-		return nil
-	case n.typ == fstree.Regular:
-		return k.put(n, k.file(n))
-	default:
-		return k.put(n, appendOther(k.buf[:0], n, k.text(n)))
-	}
-}
-
-func (k *closing) text(n *node) []byte {
-	if n.typ == fstree.Symlink {
-		return k.tree.text(n)
-	}
-	return nil
-}
-
-func (k *closing) file(n *node) []byte {
-	c := content{fragment: none, run: none}
-	if n.data != none {
-		c = *k.contents.at(n.data)
-	}
-	var r run
-	if c.run != none {
-		r = *k.pipe.runs.at(c.run)
-	}
-	b := appendFile(k.buf[:0], n, c, r)
-	for i := range uint32(c.blockCount(k.opt.BlockSize)) {
-		b = le.AppendUint32(b, *k.pipe.blocks.at(r.blocks + i))
-	}
-	return b
-}
-
-// put appends an encoded inode to the table.
-func (k *closing) put(n *node, b []byte) error {
-	k.buf = b[:0]
-	block, offset := k.inodes.ref()
-	if block > math.MaxUint32 {
-		return errors.New("more than 4 GiB of inodes")
-	}
-	k.refs[n.inode-1] = metadataRef(block, offset)
-	return k.inodes.write(b)
-}
-
-// A superblock is block 0's content.
-type superblock struct {
-	inodes, fragments                          uint32
-	ids                                        uint16
-	rootInode, bytesUsed                       uint64
-	idTable, xattrTable, inodeTable            uint64
-	directoryTable, fragmentTable, exportTable uint64
-}
-
-func (s *superblock) encode(opt Options) []byte {
-	flags, compression := uint16(flagDuplicates|flagExport), uint16(6)
-	switch opt.Compression {
-	case Gzip:
-		compression = 1
-	case None: // the number must still be that of a decoder the kernel has
-		compression = 1
-		flags |= flagNoInodes | flagNoData | flagNoFragments | flagNoXattrs | flagNoIDs
-	}
-	b := append(make([]byte, 0, superblockSize), "hsqs"...)
-	b = le.AppendUint32(b, s.inodes)
-	b = le.AppendUint32(b, clampTime(opt.ModTime))
-	b = le.AppendUint32(b, uint32(opt.BlockSize))
-	b = le.AppendUint32(b, s.fragments)
-	b = le.AppendUint16(b, compression)
-	b = le.AppendUint16(b, uint16(bits.TrailingZeros(uint(opt.BlockSize))))
-	b = le.AppendUint16(b, flags)
-	b = le.AppendUint16(b, s.ids)
-	b = le.AppendUint16(b, 4) // version 4.0
-	b = le.AppendUint16(b, 0)
-	for _, v := range []uint64{s.rootInode, s.bytesUsed, s.idTable, s.xattrTable, s.inodeTable, s.directoryTable, s.fragmentTable, s.exportTable} {
-		b = le.AppendUint64(b, v)
-	}
-	return b
 }

@@ -21,7 +21,7 @@ type member struct {
 	hash    uint64 // of its path
 }
 
-// smallest returns the index after the member to cut at. minFill is the number
+// cutPoint returns the index after the member to cut at. minFill is the number
 // of bytes that a cut block has at least, where the members allow it.
 func (g *group) cutPoint(minFill int) int {
 	best := len(g.members) - 1

@@ -1,9 +1,6 @@
 package squashfs
 
-import (
-	"encoding/binary"
-	"errors"
-)
+import "errors"
 
 // ids is the table of user and group numbers; inodes hold places in it.
 type ids struct {
@@ -39,7 +36,7 @@ func (t *ids) add(id uint32) (uint16, error) {
 func (t *ids) encode() []byte {
 	b := make([]byte, 0, 4*len(t.numbers))
 	for _, id := range t.numbers {
-		b = binary.LittleEndian.AppendUint32(b, id)
+		b = le.AppendUint32(b, id)
 	}
 	return b
 }

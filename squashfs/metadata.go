@@ -1,7 +1,6 @@
 package squashfs
 
 import (
-	"encoding/binary"
 	"io"
 )
 
@@ -57,7 +56,7 @@ func (m *metadataWriter) flush() error {
 		length |= 1 << 15
 	}
 	m.starts = append(m.starts, m.pos)
-	if _, err := m.w.Write(binary.LittleEndian.AppendUint16(nil, length)); err != nil {
+	if _, err := m.w.Write(le.AppendUint16(nil, length)); err != nil {
 		return err
 	}
 	if _, err := m.w.Write(out); err != nil {
@@ -82,7 +81,7 @@ func writeLookup(out *output, c compressor, records, header []byte) (int64, erro
 	start := out.pos
 	index := header
 	for _, block := range m.starts {
-		index = binary.LittleEndian.AppendUint64(index, uint64(base+block))
+		index = le.AppendUint64(index, uint64(base+block))
 	}
 	_, err := out.Write(index)
 	return start, err

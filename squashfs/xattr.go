@@ -111,16 +111,16 @@ func (t *xattrs) write(out *output, c compressor) (int64, error) {
 			}
 			size += len(a.Name) + 1 + len(a.Value)
 		}
-		table = binary.LittleEndian.AppendUint64(table, metadataRef(block, offset))
-		table = binary.LittleEndian.AppendUint32(table, uint32(len(set)))
-		table = binary.LittleEndian.AppendUint32(table, uint32(size))
+		table = le.AppendUint64(table, metadataRef(block, offset))
+		table = le.AppendUint32(table, uint32(len(set)))
+		table = le.AppendUint32(table, uint32(size))
 	}
 	if err := m.flush(); err != nil {
 		return 0, err
 	}
-	header := binary.LittleEndian.AppendUint64(nil, uint64(base))
-	header = binary.LittleEndian.AppendUint32(header, uint32(len(t.sets)))
-	header = binary.LittleEndian.AppendUint32(header, 0)
+	header := le.AppendUint64(nil, uint64(base))
+	header = le.AppendUint32(header, uint32(len(t.sets)))
+	header = le.AppendUint32(header, 0)
 	return writeLookup(out, c, table, header)
 }
 
@@ -130,7 +130,7 @@ func writeFarValue(m *metadataWriter, value []byte, far map[string]uint64) error
 	}
 	block, offset := m.ref()
 	far[string(value)] = metadataRef(block, offset)
-	return m.write(append(binary.LittleEndian.AppendUint32(nil, uint32(len(value))), value...))
+	return m.write(append(le.AppendUint32(nil, uint32(len(value))), value...))
 }
 
 // writeXattr writes {prefix and flag uint16, name length uint16, name, value
@@ -140,12 +140,12 @@ func writeXattr(m *metadataWriter, a fstree.Xattr, far map[string]uint64) error 
 	value := a.Value
 	if len(value) > inlineValue {
 		prefix |= xattrOutOfLine
-		value = binary.LittleEndian.AppendUint64(nil, far[string(a.Value)])
+		value = le.AppendUint64(nil, far[string(a.Value)])
 	}
-	b := binary.LittleEndian.AppendUint16(nil, prefix)
-	b = binary.LittleEndian.AppendUint16(b, uint16(len(name)))
+	b := le.AppendUint16(nil, prefix)
+	b = le.AppendUint16(b, uint16(len(name)))
 	b = append(b, name...)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(value)))
+	b = le.AppendUint32(b, uint32(len(value)))
 	return m.write(append(b, value...))
 }
 

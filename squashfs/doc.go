@@ -1,0 +1,62 @@
+// Package squashfs writes squashfs 4.0 images in one forward pass: entries
+// with their content go in, in any order, and bytes go to a Sink that never
+// has to seek. Nothing is stored in between, so an image can be streamed from
+// a registry into a slot.
+//
+// # Order of the image
+//
+//	block 0      superblock in its first 96 bytes; written last, by Sink.WriteFirst
+//	content      runs of data blocks and fragment blocks, in the order of Add
+//	inodes       metadata blocks; a directory's inode follows those of its entries
+//	directories  metadata blocks; sorted names, 256 at most under a header
+//	fragments    where each fragment block is        \
+//	export       where each inode is, by number       | metadata blocks, then an
+//	ids          the user and group numbers           | index of their positions
+//	xattrs       long values, sets, table of sets    /
+//
+// The names of the structures are those of the kernel's
+// fs/squashfs/squashfs_fs.h. A metadata block holds 8 KiB of records. Inodes
+// have the basic form unless they need the extended one: files with further
+// names, attributes, holes, over 4 GiB or behind 4 GiB in the image;
+// directories with attributes or with more than 8 KiB of names, which then
+// have an index by name.
+//
+// A file of up to half a block goes into a fragment block with others; a
+// larger one has blocks of its own to its end. A block of zeros is a hole and
+// takes no room; a block that compression does not make smaller is stored as
+// it is. Times are whole seconds from 1970 to 2106, others move to the nearest.
+// Attributes outside user, trusted and security cannot be held and are refused.
+//
+// # Duplicates
+//
+// A file of up to 1 MiB is read whole before any of it is written, and if a
+// file with the same bytes came before, it shares that one's blocks. Larger
+// files are passed on as they are read, and are not compared.
+//
+// # Memory
+//
+// A Writer with N workers holds 2N+2 blocks, each raw and compressed, a
+// fragment block being filled, one small file and N compressors: MemoryBound
+// computes it, 15 MB for two workers at the default block size and level. On
+// top comes what is kept of each entry until Close, under 200 bytes and the
+// name; every block of a large file takes 4 bytes of that, every set of
+// attributes is kept once.
+//
+// # Layout for deltas
+//
+// An update downloads only those 4 KiB blocks of the new image that stand
+// nowhere in the old one. For that to find anything, equal content must come
+// out as equal 4 KiB blocks wherever it stands. In the Aligned layout every run
+// of blocks and every fragment block therefore starts on a multiple of 4 KiB,
+// as do the tables: a file that did not change gives the same blocks, whatever
+// changed before it. Small files share a fragment block and change with their
+// neighbours, so how they are grouped must not depend on what is far away: a
+// full group is cut where the hash of a path says, not where it overflowed
+// (see group). With one file changed in a folder of 1,500, 0.2 to 0.7 % of the
+// image is new; in the Compact layout, everything behind it. The price, from
+// padding and from fragment blocks that are three quarters full, is 0.8 % on
+// 5 GB of a Debian system, 2 % on small programs.
+//
+// The bytes depend on the entries, their order and Options.Encoder, not on the
+// machine, the number of workers or chance.
+package squashfs

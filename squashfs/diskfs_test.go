@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/abupdate/abupdate/internal/fstree"
+	"github.com/abupdate/abupdate/squashfs"
 	"github.com/abupdate/abupdate/squashfs/squashfstest"
 )
 
@@ -35,7 +36,11 @@ func (image) Path() string                            { return "image" }
 func TestReader(t *testing.T) {
 	files := readable(squashfstest.Tree(3, squashfstest.TreeOptions{BigDir: 300}))
 	want := readerLines(files)
-	for _, tt := range optionRows {
+	for _, tt := range []optionRow{
+		{"compact", squashfs.Options{Layout: squashfs.Compact}},
+		{"gzip, 128 KiB blocks", squashfs.Options{Compression: squashfs.Gzip, BlockSize: 128 << 10}},
+		{"4 KiB blocks, fast", squashfs.Options{BlockSize: 4 << 10, Level: 1}},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
 			img, _ := build(t, files, tt.opt)
 			if diff := cmp.Diff(want, readAll(t, img)); diff != "" {

@@ -121,7 +121,7 @@ func wantGoroutines(t *testing.T, want int) {
 
 // TestContent has contents that do not fit their entry.
 func TestContent(t *testing.T) {
-	for _, size := range []int64{0, 1, 1000, 300 << 10, 5 << 20} {
+	for _, size := range []int64{0, 1, 1000, 300 << 10, 2 << 20} {
 		whole := squashfstest.Text(1, size+1)
 		rows := []struct {
 			name    string
@@ -164,14 +164,15 @@ func TestContent(t *testing.T) {
 
 // TestContentInPieces reads contents that come byte by byte or with the end.
 func TestContentInPieces(t *testing.T) {
-	want, _ := build(t, []squashfstest.File{file("f", squashfstest.Text(1, 300<<10))}, squashfs.Options{})
+	f := file("f", squashfstest.Text(1, 50_000))
+	opt := squashfs.Options{BlockSize: 4096}
+	want, _ := build(t, []squashfstest.File{f}, opt)
 	for name, slow := range map[string]func(io.Reader) io.Reader{"half": iotest.HalfReader, "data with EOF": iotest.DataErrReader, "one byte": iotest.OneByteReader} {
 		var sink memory
-		w, err := squashfs.NewWriter(&sink, squashfs.Options{})
+		w, err := squashfs.NewWriter(&sink, opt)
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := file("f", squashfstest.Text(1, 300<<10))
 		if err := w.Add(f.Entry, slow(f.Content.Reader())); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

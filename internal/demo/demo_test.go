@@ -44,6 +44,27 @@ func TestTimeline(t *testing.T) {
 	}
 }
 
+// The line under way must end at the terminal's edge, 80 columns where nobody
+// says otherwise.
+func TestTimelineLive(t *testing.T) {
+	tl := newTimeline(io.Discard)
+	tl.title, tl.start = "build", tl.began
+	tl.note("a note")
+	if got := tl.live(); !strings.Contains(got, "build") || len([]rune(got)) != 79 {
+		t.Errorf("live() = %q, %d columns; want 79", got, len([]rune(got)))
+	}
+	tl.title = ""
+	if _, err := tl.Write([]byte("I: first\r\nI: extracting\n")); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := tl.doing, "extracting"; got != want {
+		t.Errorf("after two lines doing = %q; want %q", got, want)
+	}
+	if _, err := tl.Write([]byte("\n")); err != nil || tl.doing != "extracting" {
+		t.Errorf("after an empty line doing = %q, %v; want what it was", tl.doing, err)
+	}
+}
+
 func TestClock(t *testing.T) {
 	tests := []struct {
 		d    time.Duration

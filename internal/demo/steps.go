@@ -266,5 +266,5 @@ func (d *demo) log() io.Writer {
 	if d.opt.Verbose {
 		return d.opt.Out
 	}
-	return io.Discard
+	return d.tl
 }

@@ -23,7 +23,8 @@ type timeline struct {
 	title string // of the step under way
 	start time.Time
 	notes []string
-	shown bool // the line of the step under way stands on the screen
+	doing string // what a program said last
+	shown bool   // the line of the step under way stands on the screen
 }
 
 func newTimeline(out io.Writer) *timeline {
@@ -36,7 +37,7 @@ func (t *timeline) printf(format string, args ...any) { fmt.Fprintf(t.out, forma
 // step runs fn under a title. What fn notes is printed below it.
 func (t *timeline) step(title string, fn func() error) error {
 	t.mu.Lock()
-	t.title, t.start, t.notes = title, time.Now(), nil
+	t.title, t.start, t.notes, t.doing = title, time.Now(), nil, ""
 	t.mu.Unlock()
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go t.tick(stop, stopped)
@@ -72,12 +73,15 @@ func (t *timeline) line(mark string) string {
 	return fmt.Sprintf("%6s  %s %-62s %6s", clock(t.start.Sub(t.began)), mark, t.title, clock(time.Since(t.start)))
 }
 
-// live is the line of the step under way with its latest note, cut to the
+// live is the line of the step under way with its latest news, cut to the
 // terminal's width: a line that wraps cannot be written over.
 func (t *timeline) live() string {
 	s := t.line("…")
-	if n := len(t.notes); n > 0 {
+	if n := len(t.notes); t.doing == "" && n > 0 {
 		s += "  " + t.notes[n-1]
+	}
+	if t.doing != "" {
+		s += "  " + t.doing
 	}
 	width := 80
 	if f, ok := t.out.(*os.File); ok {
@@ -117,6 +121,17 @@ func (t *timeline) note(format string, args ...any) {
 	for line := range strings.Lines(fmt.Sprintf(format, args...)) {
 		t.notes = append(t.notes, strings.TrimRight(line, "\n"))
 	}
+}
+
+// Write takes what a program prints, to show its last line while it runs.
+func (t *timeline) Write(p []byte) (int, error) {
+	lines := strings.Split(strings.TrimSpace(plain(string(p))), "\n")
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if last := strings.TrimPrefix(lines[len(lines)-1], "I: "); last != "" {
+		t.doing = last
+	}
+	return len(p), nil
 }
 
 // clock shows a duration as minutes and seconds.

@@ -48,7 +48,7 @@
 // nowhere in the old one. For that to find anything, equal content must come
 // out as equal 4 KiB blocks wherever it stands. In the Aligned layout every run
 // of blocks and every fragment block therefore starts on a multiple of 4 KiB,
-// as do the tables: a file that did not change gives the same blocks, whatever
+// as do the inodes and the directories: a file that did not change gives the same blocks, whatever
 // changed before it. Small files share a fragment block and change with their
 // neighbours, so how they are grouped must not depend on what is far away: a
 // full group is cut where the hash of a path says, not where it overflowed

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
@@ -229,11 +230,16 @@ func (m *maker) mmdebstrap(ctx context.Context, tar string, args []string) error
 		// The root is unpacked there: on a disk rather than in memory.
 		cmd.Env = append(cmd.Env, "TMPDIR=/var/tmp")
 	}
-	// It cleans up when it is interrupted, and not when it is killed.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	// It cleans up when it is interrupted, and not when it is killed. What it
+	// runs is interrupted too, or it would wait for that.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGINT) }
 	said := &lastError{}
 	cmd.Stdout, cmd.Stderr = m.log, io.MultiWriter(m.log, said)
 	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("running mmdebstrap: %w", context.Cause(ctx))
+		}
 		return fmt.Errorf("running mmdebstrap: %w: %s", err, said)
 	}
 	return nil

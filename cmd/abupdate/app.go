@@ -42,10 +42,9 @@ func newRoot(a *app) *cobra.Command {
 		Long: `abupdate turns OCI images into bootable A/B disks and updates, and keeps such a
 disk up to date: an update goes into the slot that is not running, boots with a
 limited number of tries, and falls back by itself when nobody confirms it.`,
-		Args:              exactly(),
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Args:          exactly(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
 		PersistentPreRun: func(*cobra.Command, []string) {
 			a.started = true
 			a.progress.start(a)

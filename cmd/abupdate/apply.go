@@ -64,7 +64,7 @@ device before, a lower version, another architecture, kernel or "compatible".`,
 	fs.BoolVar(&opt.Allow.Same, "allow-same", false, "take the image that runs already")
 	fs.StringVar(&config, "config", updater.ConfigDir, "`DIR` with config.toml and config.d")
 	source.registry(fs)
-	source.pack(fs)
+	source.pack(fs, "layout")
 	return cmd
 }
 

@@ -49,7 +49,7 @@ the same bytes on every machine.
 	fs.StringVar(&opt.TempDir, "temp", "", "working `DIR` (default: beside the output)")
 	composeFlags(fs, &opt.Compose)
 	source.registry(fs)
-	source.pack(fs)
+	source.pack(fs, "layout")
 	return cmd
 }
 

@@ -17,7 +17,7 @@ import (
 // newMan writes man pages.
 func newMan(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "man DIR", Hidden: true, Short: "Write man pages into a folder", Args: exactly("DIR"),
+		Use: "man DIR", Short: "Write man pages into a folder", Args: exactly("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := os.MkdirAll(args[0], 0o777); err != nil {
 				return fmt.Errorf("writing man pages: %w", err)

@@ -34,13 +34,14 @@ func (f *sourceFlags) registry(fs *pflag.FlagSet) {
 	fs.StringVar(&f.spool, "spool", "", "`DIR` for compressed layers while they are read (default: /var/lib/abupdate/spool on a device, else the system's temporary directory)")
 }
 
-// pack adds the flags of making a squashfs.
-func (f *sourceFlags) pack(fs *pflag.FlagSet) {
+// pack adds the flags of making a squashfs. Commands that make disks have
+// "layout" for the disk's and call the squashfs's something else.
+func (f *sourceFlags) pack(fs *pflag.FlagSet, layoutFlag string) {
 	fs.StringVar(&f.version, "version", "", "`VERSION` of the system (default: the image's label, its os-release, its digest)")
 	fs.StringVar(&f.compression, "compression", "zstd", "zstd, gzip or none")
 	fs.IntVar(&f.level, "level", 0, "compression `LEVEL`: zstd 1 to 22, gzip 1 to 9 (default 3 and 6)")
 	fs.Var(sizeFlag{&f.block}, "block-size", "squashfs block size, 4K to 1M (default 256K)")
-	fs.StringVar(&f.layout, "squashfs-layout", "aligned", "aligned keeps blocks of unchanged files equal in the next image; compact saves the padding")
+	fs.StringVar(&f.layout, layoutFlag, "aligned", "squashfs `LAYOUT`: aligned keeps blocks of unchanged files equal in the next image; compact saves the padding")
 	fs.IntVar(&f.workers, "workers", 0, "parallel compressors (default: one per processor)")
 }
 

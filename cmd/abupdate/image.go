@@ -109,7 +109,7 @@ func (f *diskFlags) add(fs *pflag.FlagSet) {
 	addBootFlags(fs, &f.opt.Boot)
 	fs.StringVar(&f.opt.Boot.Export, "export-boot", "", "`DIR` for vmlinuz, initramfs.img and cmdline, to start the kernel directly")
 	f.source.registry(fs)
-	f.source.pack(fs)
+	f.source.pack(fs, "squashfs-layout")
 }
 
 func addBootFlags(fs *pflag.FlagSet, opt *install.BootOptions) {

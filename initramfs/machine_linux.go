@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
@@ -77,10 +78,20 @@ func (m *machine) Mount(mt Mount) error {
 			flags |= ms
 		}
 	}
-	return unix.Mount(mt.Source, mt.Target, mt.Type, flags, mt.Data)
+	_, err := mount.Mount(mt.Source, mt.Target, mt.Type, mt.Data, flags)
+	return bare(err)
 }
 
-func (m *machine) Unmount(target string) error { return unix.Unmount(target, 0) }
+func (m *machine) Unmount(target string) error { return bare(mount.Unmount(target, false, false)) }
+
+// bare takes off what the caller says as well: what was mounted where.
+func bare(err error) error {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}
 
 func (m *machine) LoadModule(path string) error {
 	f, err := os.Open(path)

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/u-root/u-root/pkg/cpio"
 )
 
 // Names inside the initramfs that abinit reads.
@@ -128,7 +129,7 @@ func writeTree(w io.Writer, opt Options, mods []Module) error {
 		if _, dup := files[rel(name)]; dup {
 			return fmt.Errorf("file %s stands for itself already", name)
 		}
-		mode := uint32(0o644)
+		mode := uint64(0o644)
 		if base := path.Base(path.Dir(name)); base == "bin" || base == "sbin" {
 			mode = 0o755
 		}
@@ -140,13 +141,13 @@ func writeTree(w io.Writer, opt Options, mods []Module) error {
 	files["dev/console"] = cpioFile{mode: 0o600, major: 5, minor: 1, char: true}
 	files["dev/null"] = cpioFile{mode: 0o666, major: 1, minor: 3, char: true}
 	addParents(files)
-	c := newCpioWriter(w)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := c.add(name, files[name]); err != nil {
+	c := cpio.Newc.Writer(w)
+	for i, name := range slices.Sorted(maps.Keys(files)) {
+		if err := c.WriteRecord(files[name].record(name, uint64(i+1))); err != nil {
 			return fmt.Errorf("writing /%s: %w", name, err)
 		}
 	}
-	return c.close()
+	return cpio.WriteTrailer(c)
 }
 
 func addParents(files map[string]cpioFile) {

@@ -21,7 +21,7 @@ var initSafe = []string{
 // tooMuch must not be in PID 1: a network client has no business there, and
 // the rest costs more than it gives.
 var tooMuch = []string{
-	"net/http", "crypto/tls", "crypto/x509", "os/exec", "os/signal", "regexp", "text/template", "go/ast", "testing", "flag", "log",
+	"net/http", "crypto/tls", "crypto/x509", "os/exec", "os/signal", "regexp", "text/template", "go/ast", "testing", "flag",
 	"github.com/spf13", "github.com/google/go-containerregistry", "github.com/diskfs/go-diskfs",
 	"github.com/klauspost/compress", "github.com/ulikunitz/xz", "github.com/BurntSushi/toml",
 	"github.com/cavaliergopher/grab", "github.com/vbauerster/mpb", "github.com/sirupsen/logrus", "github.com/docker",

@@ -368,6 +368,28 @@ func TestApplyStagesAgain(t *testing.T) {
 	}
 }
 
+// TestApplyOverStaged replaces an update that is staged on a disk that does not
+// run: what counts is the system that stays, not the one that goes.
+func TestApplyOverStaged(t *testing.T) {
+	dir := images(t)
+	path := ut.Disk(t, "oci:"+dir+":v1")
+	sys := open(t, path)
+	for _, tag := range []string{"compatible", "v2"} {
+		got, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: "oci:" + dir + ":" + tag})
+		if err != nil || got.Slot != bootctl.SlotB {
+			t.Fatalf("Apply(%s) = %+v, %v; want slot b written", tag, got, err)
+		}
+	}
+	after := state(t, path)
+	if got := after.Slot(bootctl.SlotB).Version; got != "2.0" {
+		t.Errorf("slot b holds version %s; want 2.0", got)
+	}
+	_, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: "oci:" + dir + ":v0"})
+	if fault.KindOf(err) != fault.Refused {
+		t.Errorf("Apply(v0) = %v; want it refused, lower than what stays", err)
+	}
+}
+
 func TestApplyCanceled(t *testing.T) {
 	dir := images(t)
 	for _, tt := range []struct {

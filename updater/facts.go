@@ -16,7 +16,7 @@ import (
 
 // facts are what an image must match before it may be written.
 type facts struct {
-	slot         bootctl.Slot       // that runs, or would boot next
+	slot         bootctl.Slot       // that runs; on a disk that does not run, the one that stays
 	manifest     *manifest.Manifest // of that slot, nil when it has none
 	architecture string
 	// kernel is the release that the selector starts, "" when nobody knows.
@@ -27,7 +27,7 @@ type facts struct {
 func (s *System) facts(state bootctl.State) facts {
 	f := facts{slot: s.bootedSlot()}
 	if f.slot == bootctl.SlotNone {
-		f.slot = state.Active()
+		f.slot = state.Inactive(bootctl.SlotNone).Other()
 	}
 	if content, err := s.content(f.slot); err == nil {
 		f.manifest = content.Manifest

@@ -11,19 +11,30 @@ const batchSize = 256 << 10
 
 // A Builder makes the tree of an image that streams through it: Write takes
 // everything from byte 4096 on, WriteFirst the first block, last. This is the
-// order in which a squashfs is written. It holds 32 bytes per block of data
-// (1/128 of the image) and one batch of 256 KiB.
+// order in which a squashfs is written. It holds one batch of 256 KiB; the 32
+// bytes per block of data (1/128 of the image) go to its Store.
 type Builder struct {
 	params Params
-	leaves []byte // the first hash is WriteFirst's
-	buf    []byte // data not yet hashed
+	low    *lowWriter // the first hash is WriteFirst's
+	memory *memory    // low's store, unless the caller has one
+	buf    []byte     // data not yet hashed
 	first  bool
 	err    error
 }
 
-// NewBuilder returns a Builder for an image of unknown length.
+// NewBuilder returns a Builder for an image of unknown length that keeps the
+// hashes in memory.
 func NewBuilder(p Params) *Builder {
-	return &Builder{params: p, leaves: make([]byte, hashSize), err: p.validate()}
+	m := new(memory)
+	b := NewBuilderIn(p, m)
+	b.memory = m
+	return b
+}
+
+// NewBuilderIn returns a Builder that keeps the hashes in store, and so does
+// the tree that it makes.
+func NewBuilderIn(p Params, store Store) *Builder {
+	return &Builder{params: p, low: newLowWriter(store, p.Salt), err: p.validate()}
 }
 
 // Write implements io.Writer for the image from its second block on.
@@ -37,9 +48,10 @@ func (b *Builder) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 {
 		if len(b.buf) == 0 && len(p) >= batchSize { // no need to gather
-			c := len(p) / BlockSize * BlockSize
-			b.hash(p[:c])
-			p = p[c:]
+			if b.err = b.hash(p[:batchSize]); b.err != nil {
+				return n - len(p), b.err
+			}
+			p = p[batchSize:]
 			continue
 		}
 		if b.buf == nil {
@@ -48,17 +60,22 @@ func (b *Builder) Write(p []byte) (int, error) {
 		c := min(len(p), batchSize-len(b.buf))
 		b.buf, p = append(b.buf, p[:c]...), p[c:]
 		if len(b.buf) == batchSize {
-			b.hash(b.buf)
+			if b.err = b.hash(b.buf); b.err != nil {
+				return n - len(p), b.err
+			}
 			b.buf = b.buf[:0]
 		}
 	}
 	return n, nil
 }
 
-func (b *Builder) hash(data []byte) {
-	off := len(b.leaves)
-	b.leaves = append(b.leaves, make([]byte, len(data)/BlockSize*hashSize)...)
-	hashParallel(b.leaves[off:], data, b.params.Salt)
+// hash takes up to a batch of whole blocks.
+func (b *Builder) hash(data []byte) error {
+	hashes, err := b.low.grow(len(data) / BlockSize * hashSize)
+	if err == nil {
+		hashParallel(hashes, data, b.params.Salt)
+	}
+	return err
 }
 
 // WriteFirst takes the first block, once, after the last Write.
@@ -73,9 +90,11 @@ func (b *Builder) WriteFirst(block []byte) error {
 		b.err = fmt.Errorf("hashing: image ends %d bytes into a block", len(b.buf)%BlockSize)
 	default:
 		b.first = true
-		b.hash(b.buf)
+		if b.err = b.hash(b.buf); b.err == nil {
+			sum := b.params.HashBlock(block)
+			b.err = b.low.first(sum[:])
+		}
 		b.buf = nil
-		hashBlocks(b.leaves[:hashSize], block, b.params.Salt)
 	}
 	return b.err
 }
@@ -89,7 +108,15 @@ func (b *Builder) Finish() (*Tree, error) {
 		return nil, b.err
 	}
 	b.err = errors.New("hashing: already finished")
-	return newTree(b.params, b.leaves), nil
+	l, err := b.low.finish()
+	if err != nil {
+		b.err = err
+		return nil, err
+	}
+	if b.memory != nil && l.mem == nil {
+		l = &low{mem: b.memory.b, size: l.size, above: l.above}
+	}
+	return newTree(b.params, l), nil
 }
 
 // Build makes the tree of an image of size bytes that r gives in its natural

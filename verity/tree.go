@@ -7,28 +7,28 @@ import (
 	"math"
 )
 
-// A Tree is the hash tree of an image, whole and consistent. It holds 32
-// bytes per block of data.
+// A Tree is the hash tree of an image, whole and consistent. In memory are the
+// levels above the lowest, 1/16384 of the image; the lowest is either in memory
+// too, 32 bytes per block of data, or is read, and checked, when it is needed.
 type Tree struct {
 	Params
 	DataBlocks int64
 	RootHash   []byte
-	// levels holds the hashes of each level without padding: levels[0] those
-	// of the data blocks, the last one those that the top hash block holds.
+	low        *low
+	// upper holds the hashes of each level above the lowest without padding,
+	// the last one those that the top hash block holds.
 	// An image of one block has no hash blocks: its hash is the root hash.
-	levels [][]byte
+	upper [][]byte
 }
 
-func newTree(p Params, leaves []byte) *Tree {
-	t := &Tree{Params: p, DataBlocks: int64(len(leaves) / hashSize), levels: [][]byte{leaves}}
-	top := leaves
-	for len(top) > hashSize {
-		top = hashLevel(top, p.Salt)
-		t.levels = append(t.levels, top)
+func newTree(p Params, l *low) *Tree {
+	t := &Tree{Params: p, DataBlocks: l.size / hashSize, low: l, RootHash: l.mem}
+	if t.DataBlocks == 1 {
+		return t
 	}
-	t.RootHash = top
-	if n := len(t.levels); n > 1 {
-		t.levels = t.levels[:n-1] // the root hash is in no block
+	for t.RootHash = l.above; len(t.RootHash) > hashSize; {
+		t.upper = append(t.upper, t.RootHash)
+		t.RootHash = hashLevel(t.RootHash, p.Salt)
 	}
 	return t
 }
@@ -71,9 +71,14 @@ func TreeBytes(dataBlocks int64) int64 {
 // Bytes returns the length of what WriteTo writes.
 func (t *Tree) Bytes() int64 { return TreeBytes(t.DataBlocks) }
 
-// Hash returns the hash of data block i, which must not be changed.
-func (t *Tree) Hash(i int64) []byte {
-	return t.levels[0][i*hashSize : (i+1)*hashSize : (i+1)*hashSize]
+// Hashes fills p, whose length is a multiple of 32, with the hashes of the data
+// blocks from number first on. Where they are read, errors that are not the
+// reader's wrap ErrCorrupt.
+func (t *Tree) Hashes(p []byte, first int64) error {
+	if first < 0 || len(p)%hashSize != 0 || first+int64(len(p)/hashSize) > t.DataBlocks {
+		return fmt.Errorf("hashes of %d blocks from %d on, of %d: %w", len(p)/hashSize, first, t.DataBlocks, ErrCorrupt)
+	}
+	return t.low.copyTo(p, first*hashSize)
 }
 
 // WriteTo implements io.WriterTo: a block with the superblock, then the
@@ -83,18 +88,35 @@ func (t *Tree) WriteTo(w io.Writer) (int64, error) {
 	sb := superblock{uuid: t.UUID, salt: t.Salt, dataBlocks: uint64(t.DataBlocks)}
 	n, err := w.Write(sb.encode())
 	total := int64(n)
-	for i := len(levelBlocks(t.DataBlocks)) - 1; i >= 0 && err == nil; i-- {
-		n, err = w.Write(t.levels[i])
+	for i := len(t.upper) - 1; i >= 0 && err == nil; i-- {
+		n, err = writePadded(w, t.upper[i])
 		total += int64(n)
-		if r := len(t.levels[i]) % BlockSize; r != 0 && err == nil {
-			n, err = w.Write(make([]byte, BlockSize-r))
-			total += int64(n)
+	}
+	if t.DataBlocks > 1 {
+		buf := make([]byte, min(lowChunk, t.low.size))
+		for off := int64(0); off < t.low.size && err == nil; off += int64(len(buf)) {
+			buf = buf[:min(int64(len(buf)), t.low.size-off)]
+			if err = t.low.copyTo(buf, off); err == nil {
+				n, err = writePadded(w, buf)
+				total += int64(n)
+			}
 		}
 	}
 	if err != nil {
 		return total, fmt.Errorf("writing hash tree at byte %d: %w", total, err)
 	}
 	return total, nil
+}
+
+// writePadded writes p and zeros up to a whole block.
+func writePadded(w io.Writer, p []byte) (int, error) {
+	n, err := w.Write(p)
+	if r := len(p) % BlockSize; r != 0 && err == nil {
+		var m int
+		m, err = w.Write(make([]byte, BlockSize-r))
+		n += m
+	}
+	return n, err
 }
 
 // ReadTree reads a tree from its superblock on and checks every level up to
@@ -137,37 +159,66 @@ func ReadTree(r io.ReaderAt, size int64, rootHash []byte) (*Tree, error) {
 }
 
 // readLevels reads from the top down, so that memory is only spent on blocks
-// that a right block points at.
+// that a right block points at. The lowest level is read and let go.
 func (t *Tree) readLevels(r io.ReaderAt, size int64) error {
 	counts := levelBlocks(t.DataBlocks)
 	if len(counts) == 0 {
-		t.levels = [][]byte{t.RootHash}
+		t.low = &low{mem: t.RootHash, size: hashSize}
 		return nil
 	}
-	t.levels = make([][]byte, len(counts))
+	t.upper = make([][]byte, len(counts)-1)
 	above, off := t.RootHash, int64(BlockSize)
-	for i := len(counts) - 1; i >= 0; i-- {
+	for i := len(counts) - 1; i > 0; i-- {
 		blocks := make([]byte, counts[i]*BlockSize)
-		if err := readFull(r, blocks, off, size); err != nil {
-			return fmt.Errorf("reading hash tree level %d: %w", i, err)
+		if err := readLevel(r, blocks, above, t.Salt, i, 0, off, size); err != nil {
+			return err
 		}
-		if bad := mismatch(blocks, above, t.Salt); bad >= 0 {
-			return fmt.Errorf("reading hash tree level %d: block %d at byte %d does not match the level above: %w",
-				i, bad, off+int64(bad)*BlockSize, ErrCorrupt)
+		hashes := blocks[:counts[i-1]*hashSize]
+		if !endsRight(hashes, blocks[len(hashes):]) {
+			return fmt.Errorf("reading hash tree level %d: not the hashes of %d blocks: %w", i, counts[i-1], ErrCorrupt)
 		}
-		below := t.DataBlocks
-		if i > 0 {
-			below = counts[i-1]
+		t.upper[i-1], above, off = hashes, hashes, off+int64(len(blocks))
+	}
+	t.low = &low{r: r, off: off, size: t.DataBlocks * hashSize, above: above, salt: t.Salt}
+	return t.readLowest(counts[0], size)
+}
+
+// readLowest reads the lowest level, of so many blocks, a chunk at a time.
+func (t *Tree) readLowest(blocks, size int64) error {
+	l := t.low
+	buf := make([]byte, min(lowChunk, blocks*BlockSize))
+	for at := int64(0); at < blocks*BlockSize; at += int64(len(buf)) {
+		buf = buf[:min(int64(len(buf)), blocks*BlockSize-at)]
+		first := at / BlockSize
+		above := l.above[first*hashSize:][:len(buf)/BlockSize*hashSize]
+		if err := readLevel(l.r, buf, above, t.Salt, 0, first, l.off+at, size); err != nil {
+			return err
 		}
-		hashes, rest := blocks[:below*hashSize], blocks[below*hashSize:]
-		// The root hash does not cover the number of blocks, but zeros begin
-		// where the hashes end, and there alone.
-		if !isZero(rest) || isZero(hashes[len(hashes)-hashSize:]) {
-			return fmt.Errorf("reading hash tree level %d: not the hashes of %d blocks: %w", i, below, ErrCorrupt)
+		if rest := l.size - at; rest <= int64(len(buf)) && !endsRight(buf[:rest], buf[rest:]) {
+			return fmt.Errorf("reading hash tree level 0: not the hashes of %d blocks: %w", t.DataBlocks, ErrCorrupt)
 		}
-		t.levels[i], above, off = hashes, hashes, off+int64(len(blocks))
 	}
 	return nil
+}
+
+// readLevel fills blocks with those of a level from number first on, which
+// stand at off, and compares them with their hashes.
+func readLevel(r io.ReaderAt, blocks, above, salt []byte, level int, first, off, size int64) error {
+	if err := readFull(r, blocks, off, size); err != nil {
+		return fmt.Errorf("reading hash tree level %d: %w", level, err)
+	}
+	if bad := int64(mismatch(blocks, above, salt)); bad >= 0 {
+		return fmt.Errorf("reading hash tree level %d: block %d at byte %d does not match the level above: %w",
+			level, first+bad, off+bad*BlockSize, ErrCorrupt)
+	}
+	return nil
+}
+
+// endsRight says whether a level's hashes end where its number of blocks says.
+// The root hash does not cover that number, but zeros begin where the hashes
+// end, and there alone.
+func endsRight(hashes, rest []byte) bool {
+	return isZero(rest) && !isZero(hashes[len(hashes)-hashSize:])
 }
 
 func isZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }

@@ -17,7 +17,11 @@ func (t *Tree) VerifyBlock(i int64, p []byte) error {
 	if len(p) != BlockSize {
 		return fmt.Errorf("data block %d has %d bytes; want %d: %w", i, len(p), BlockSize, ErrCorrupt)
 	}
-	if got, want := t.HashBlock(p), t.Hash(i); !bytes.Equal(got[:], want) {
+	var want [hashSize]byte
+	if err := t.Hashes(want[:], i); err != nil {
+		return err
+	}
+	if got := t.HashBlock(p); got != want {
 		return fmt.Errorf("data block %d at byte %d has hash %x; want %x: %w", i, i*BlockSize, got[:8], want[:8], ErrCorrupt)
 	}
 	return nil
@@ -85,7 +89,7 @@ func (v *verification) report(off, n int64, err error) {
 
 func (v *verification) run(ctx context.Context) {
 	buf := make([]byte, min(verifyChunk, v.size))
-	hashes := make([]byte, len(buf)/BlockSize*hashSize)
+	hashes := make([]byte, 2*len(buf)/BlockSize*hashSize)
 	for {
 		off, n := v.take()
 		if n == 0 {
@@ -93,20 +97,24 @@ func (v *verification) run(ctx context.Context) {
 		}
 		err := context.Cause(ctx)
 		if err == nil {
-			err = v.check(buf[:n], hashes[:n/BlockSize*hashSize], off)
+			err = v.check(buf[:n], hashes[:2*n/BlockSize*hashSize], off)
 		}
 		v.report(off, n, err)
 	}
 }
 
+// check reads and compares one chunk. hashes is room for two hashes a block.
 func (v *verification) check(buf, hashes []byte, off int64) error {
 	if err := readFull(v.r, buf, off, v.size); err != nil {
 		return fmt.Errorf("reading data at byte %d: %w", off, err)
 	}
-	hashBlocks(hashes, buf, v.tree.Salt)
+	got, want := hashes[:len(hashes)/2], hashes[len(hashes)/2:]
+	hashBlocks(got, buf, v.tree.Salt)
 	first := off / BlockSize
-	want := v.tree.levels[0][first*hashSize:][:len(hashes)]
-	if bytes.Equal(hashes, want) {
+	if err := v.tree.Hashes(want, first); err != nil {
+		return err
+	}
+	if bytes.Equal(got, want) {
 		return nil
 	}
 	for i := int64(0); ; i++ {

@@ -19,8 +19,9 @@ func TestVerifyBlock(t *testing.T) {
 		if err := tree.VerifyBlock(i, block); err != nil {
 			t.Errorf("VerifyBlock(%d) = %v; want nil", i, err)
 		}
-		if got := tree.HashBlock(block); !bytes.Equal(got[:], tree.Hash(i)) {
-			t.Errorf("HashBlock(block %d) = %x; Hash(%d) = %x", i, got, i, tree.Hash(i))
+		var hash [32]byte
+		if err := tree.Hashes(hash[:], i); err != nil || tree.HashBlock(block) != hash {
+			t.Errorf("HashBlock(block %d) = %x; Hashes() = %x, %v", i, tree.HashBlock(block), hash, err)
 		}
 	}
 	for _, tt := range []struct {

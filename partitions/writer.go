@@ -148,6 +148,26 @@ func (w *SlotWriter) WriteFirst(block []byte) error {
 	return nil
 }
 
+// Hashes is room in the slot, behind the largest image that it can hold, for
+// the hashes of the image's blocks while the tree is made: 32 bytes for each.
+// Begin comes first. The tree that is kept there must not be used after
+// WriteTree, which may write over it.
+func (w *SlotWriter) Hashes() (verity.Store, error) {
+	if w.err == nil && w.stage != image {
+		return nil, w.at(image)
+	}
+	room := Capacity(w.dev.Size())
+	// The lowest level is the last of the tree: where it would stand behind
+	// the largest image, no smaller image and none of its levels reach.
+	blocks := room / slotAlign
+	low := (blocks*verity.HashSize + slotAlign - 1) / slotAlign * slotAlign
+	sec, err := blockdev.NewSection(w.dev, room+verity.TreeBytes(blocks)-low, low)
+	if err != nil {
+		return nil, w.fail(fmt.Errorf("keeping hashes: %w", err))
+	}
+	return sec, nil
+}
+
 // WriteTree writes the hash tree behind the image.
 func (w *SlotWriter) WriteTree(t *verity.Tree) error {
 	if err := w.at(imageDone); err != nil {

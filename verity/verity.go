@@ -21,7 +21,7 @@ const (
 	// MaxSaltSize is the longest salt that a superblock holds, in bytes.
 	MaxSaltSize = 256
 
-	hashSize       = sha256.Size
+	hashSize       = HashSize
 	hashesPerBlock = BlockSize / hashSize
 )
 
@@ -37,6 +37,9 @@ var (
 	DefaultSalt = []byte("abupdate/verity/1\x00\x9d\x1f\x5e\x3a\xc7\x42\x88\x0b\xe6\x71\xd4\x29\xf3\x6c\xb5")
 	DefaultUUID = [16]byte{0xab, 0x0d, 0xa7, 0xe0, 0x5d, 0x1e, 0x4c, 0x6b, 0x9a, 0x33, 0x7e, 0x20, 0x8f, 0x41, 0xc2, 0x01}
 )
+
+// HashSize is the length of a hash, in bytes.
+const HashSize = sha256.Size
 
 // Params are what the superblock holds besides sizes. The zero value means
 // no salt and a zero UUID; see DefaultParams.

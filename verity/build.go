@@ -3,7 +3,6 @@ package verity
 import (
 	"errors"
 	"fmt"
-	"io"
 )
 
 // batchSize is how much data a Builder gathers before it hashes, in bytes.
@@ -117,28 +116,4 @@ func (b *Builder) Finish() (*Tree, error) {
 		l = &low{mem: b.memory.b, size: l.size, above: l.above}
 	}
 	return newTree(b.params, l), nil
-}
-
-// Build makes the tree of an image of size bytes that r gives in its natural
-// order.
-func Build(r io.Reader, size int64, p Params) (*Tree, error) {
-	if size <= 0 || size%BlockSize != 0 {
-		return nil, fmt.Errorf("hashing: image of %d bytes is not a number of blocks", size)
-	}
-	first := make([]byte, BlockSize)
-	if _, err := io.ReadFull(r, first); err != nil {
-		return nil, fmt.Errorf("hashing: reading the first block: %w", err)
-	}
-	b := NewBuilder(p)
-	n, err := io.Copy(b, io.LimitReader(r, size-BlockSize))
-	if err != nil {
-		return nil, fmt.Errorf("hashing: reading at byte %d: %w", BlockSize+n, err)
-	}
-	if n != size-BlockSize {
-		return nil, fmt.Errorf("hashing: image ends at byte %d of %d: %w", BlockSize+n, size, io.ErrUnexpectedEOF)
-	}
-	if err := b.WriteFirst(first); err != nil {
-		return nil, err
-	}
-	return b.Finish()
 }

@@ -90,8 +90,7 @@ type lowWriter struct {
 }
 
 func newLowWriter(store Store, salt []byte) *lowWriter {
-	w := &lowWriter{store: store, salt: salt, buf: make([]byte, hashSize, lowChunk)}
-	return w
+	return &lowWriter{store: store, salt: salt, buf: make([]byte, hashSize, lowChunk)}
 }
 
 // grow returns room for n more hashes, at most lowChunk bytes at once.

@@ -16,6 +16,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 )
 
 // An Update is what WriteUpdate packs.
@@ -85,8 +86,14 @@ func WriteUpdate(ctx context.Context, dir, tag string, u Update) (digest string,
 	return desc.Digest.String(), addToIndex(dir, tag, desc)
 }
 
-// addToIndex puts desc into index.json in the place of what has its tag.
+// addToIndex puts desc into index.json in the place of what has its tag. One at
+// a time: others may add to the same layout.
 func addToIndex(dir, tag string, desc v1.Descriptor) error {
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	index := v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex}
 	name := filepath.Join(dir, "index.json")
 	switch old, err := os.ReadFile(name); {
@@ -116,6 +123,22 @@ func addToIndex(dir, tag string, desc v1.Descriptor) error {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// lockDir waits until nobody else has the lock of a directory.
+func lockDir(dir string) (unlock func() error, err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("locking layout: %w", err)
+	}
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Flock(int(d.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
+		d.Close()
+		return nil, fmt.Errorf("locking layout %s: %w", dir, err)
+	}
+	return d.Close, nil
 }
 
 // addBlob brings a file into the blobs under the name of its digest.

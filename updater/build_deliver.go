@@ -13,7 +13,7 @@ import (
 
 // deliver puts what was made where it was asked for. The raw image is a copy;
 // the update takes the files.
-func (b *Built) deliver(ctx context.Context, tmp string, made *compose.Result, opt BuildOptions) error {
+func (b *Built) deliver(ctx context.Context, tmp string, from oci.Reference, made *compose.Result, opt BuildOptions) error {
 	raw, err := made.Manifest.Encode()
 	if err != nil {
 		return err
@@ -31,7 +31,12 @@ func (b *Built) deliver(ctx context.Context, tmp string, made *compose.Result, o
 	if dir == "" {
 		dir = filepath.Join(tmp, layoutDir)
 	}
-	b.Tag = tagOf(opt.Tag, made.Manifest.Version)
+	b.Tag = tagOf(opt.Tag, &made.Manifest, from)
+	if opt.Dir != "" {
+		if err := opt.names.take(b.Tag, opt.Ref); err != nil {
+			return err
+		}
+	}
 	b.Digest, err = oci.WriteUpdate(ctx, dir, b.Tag, oci.Update{
 		Config:       raw,
 		Architecture: made.Manifest.Architecture,
@@ -46,15 +51,18 @@ func (b *Built) deliver(ctx context.Context, tmp string, made *compose.Result, o
 	if opt.Push == "" {
 		return nil
 	}
-	return b.push(ctx, dir, opt)
+	return b.push(ctx, dir, fill(opt.Push, &made.Manifest, from), opt)
 }
 
-func (b *Built) push(ctx context.Context, dir string, opt BuildOptions) error {
+func (b *Built) push(ctx context.Context, dir, to string, opt BuildOptions) error {
+	if err := opt.names.take(to, opt.Ref); err != nil {
+		return err
+	}
 	local, err := oci.ParseReference("oci:" + dir + ":" + b.Tag)
 	if err != nil {
 		return fault.Wrap(fault.Usage, err)
 	}
-	remote, err := oci.ParseReference(opt.Push)
+	remote, err := oci.ParseReference(to)
 	if err != nil {
 		return fault.Wrap(fault.Usage, err)
 	}
@@ -80,22 +88,4 @@ func annotations(m manifest.Manifest) map[string]string {
 		}
 	}
 	return a
-}
-
-// tagOf returns tag, or the version with what a tag cannot hold replaced.
-func tagOf(tag, version string) string {
-	if tag != "" {
-		return tag
-	}
-	b := []byte(version)
-	for i, c := range b {
-		if ok := isWord(c) || i > 0 && (c == '.' || c == '-'); !ok {
-			b[i] = '_'
-		}
-	}
-	return string(b[:min(len(b), 128)])
-}
-
-func isWord(c byte) bool {
-	return c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }

@@ -17,9 +17,10 @@ const (
 
 // An Event is a moment of a running operation.
 type Event struct {
-	Step  Step  `json:"step"`
-	Done  int64 `json:"done"`            // bytes
-	Total int64 `json:"total,omitempty"` // bytes; 0 when nobody knows
+	Image string `json:"image,omitempty"` // of several, the one that it is about
+	Step  Step   `json:"step"`
+	Done  int64  `json:"done"`            // bytes
+	Total int64  `json:"total,omitempty"` // bytes; 0 when nobody knows
 }
 
 // Progress is told about a running operation, from one goroutine at a time. It

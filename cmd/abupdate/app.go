@@ -27,6 +27,11 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 		text(tw)
 		return tw.Flush()
 	}
+	return a.printLine(v)
+}
+
+// printLine prints v as one line of JSON.
+func (a *app) printLine(v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encoding the result: %w", err)
@@ -34,6 +39,9 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 	_, err = fmt.Fprintf(a.stdout, "%s\n", b)
 	return err
 }
+
+// complain prints an error as one line.
+func (a *app) complain(err error) { fmt.Fprintf(a.stderr, "abupdate: %s\n", oneLine(err)) }
 
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
@@ -83,6 +91,16 @@ func exactly(names ...string) cobra.PositionalArgs {
 			return fault.Errorf(fault.Usage, "%s: no %s given (see %[1]s --help)", cmd.CommandPath(), names[len(args)])
 		}
 		return atMost(names...)(cmd, args)
+	}
+}
+
+// atLeast wants one argument or more.
+func atLeast(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return exactly(name)(cmd, args)
+		}
+		return nil
 	}
 }
 

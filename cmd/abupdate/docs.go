@@ -94,7 +94,8 @@ var docsIntro = func() string {
 		"`abupdate man DIR` writes man pages.\n\n## Output\n\n" +
 		"Results go to stdout, everything else to stderr. With `--json` stdout gets one JSON object on one line, and\n" +
 		"nothing when the command fails (verify prints what it found all the same); stderr gets progress as JSON lines `{\"step\":...,\"done\":...,\"total\":...}`\n" +
-		"(bytes; no total when it is not known). Progress bars are shown on a terminal only. An error is one line on\n" +
+		"(bytes; no total when it is not known). `build` of several images prints one object a line for each that was built, as soon as\n" +
+		"it is, with the image as `image`; progress lines name it likewise. Progress bars are shown on a terminal only. An error is one line on\n" +
 		"stderr, `abupdate: what: where`, also with `--json`.\n\n" +
 		"`status --json`: `disk`, `booted` (slot, or null for a disk that this machine does not run from), `next`,\n" +
 		"`pending`, `rollback` (slot or null), `fallback` (reason or null), `slots` with `a`, `b` and `recovery`: `state`\n" +
@@ -102,7 +103,10 @@ var docsIntro = func() string {
 		"`last_failure`, ...; `reset`, `denied`, `events`.\n\n" +
 		"`build --json` and `inspect --json`: the manifest's `version`, `architecture`, `compatible`, `kernel`, `root_hash`,\n" +
 		"`salt`, `data_blocks`, `image_bytes`, `hash_offset`, `tree_bytes`, `encoder`, `source_image`, `source_digest`,\n" +
-		"`created`, `title`, and `digest`.\n\n## Exit codes\n\n| code | meaning |\n|---|---|\n")
+		"`created`, `title`, and `digest`. `build` adds `image` (what it was built from), `dir` and `tag`, `raw`, `pushed`; `files`, `layer_bytes`\n" +
+		"(compressed), `file_bytes`, `ratio` (`image_bytes` to `file_bytes`), `duplicates` and `duplicate_bytes` (files whose content is kept\n" +
+		"once), `unused_bytes` (content that no file names) and `layers_read_twice`; `wall_seconds`, and `cpu_seconds` unless several are\n" +
+		"built at the same time.\n\n## Exit codes\n\n| code | meaning |\n|---|---|\n")
 	for _, e := range exitCodes {
 		fmt.Fprintf(&b, "| %d | %s |\n", e.code, e.text)
 	}

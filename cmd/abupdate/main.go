@@ -7,7 +7,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -46,7 +45,7 @@ func runContext(ctx context.Context, args []string, stdout, stderr io.Writer) in
 		kind = fault.Canceled
 	}
 	if !errors.Is(err, errSilent) {
-		fmt.Fprintf(stderr, "abupdate: %s\n", oneLine(err))
+		a.complain(err)
 	}
 	return int(kind)
 }

@@ -19,15 +19,21 @@ import (
 type meter struct {
 	report updater.Progress
 	bars   *mpb.Progress
-	bar    *mpb.Bar
-	step   updater.Step
-	last   time.Time
+	tracks map[string]*track // by image; "" when there is only one
+}
+
+// A track is the progress of one image.
+type track struct {
+	bar  *mpb.Bar
+	step updater.Step
+	last time.Time
 }
 
 // lineInterval is the least time between two JSON lines of one step.
 const lineInterval = 200 * time.Millisecond
 
 func (m *meter) start(a *app) {
+	m.tracks = make(map[string]*track)
 	switch {
 	case a.quiet:
 	case a.json:
@@ -38,16 +44,26 @@ func (m *meter) start(a *app) {
 	}
 }
 
+func (m *meter) track(image string) *track {
+	t := m.tracks[image]
+	if t == nil {
+		t = &track{}
+		m.tracks[image] = t
+	}
+	return t
+}
+
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func (m *meter) line(w io.Writer, e updater.Event) {
-	if e.Step == m.step && e.Done != e.Total && time.Since(m.last) < lineInterval {
+	t := m.track(e.Image)
+	if e.Step == t.step && e.Done != e.Total && time.Since(t.last) < lineInterval {
 		return
 	}
-	m.step, m.last = e.Step, time.Now()
+	t.step, t.last = e.Step, time.Now()
 	if b, err := json.Marshal(e); err == nil {
 		fmt.Fprintf(w, "%s\n", b)
 	}
@@ -57,22 +73,27 @@ func (m *meter) show(e updater.Event) {
 	if e.Total == 0 && e.Done == 0 {
 		return // nothing to measure
 	}
-	if m.bar == nil || e.Step != m.step {
-		m.endBar()
-		m.step = e.Step
-		m.bar = m.bars.AddBar(e.Total,
-			mpb.PrependDecorators(decor.Name(string(e.Step), decor.WC{W: 10, C: decor.DindentRight})),
+	t := m.track(e.Image)
+	if t.bar == nil || e.Step != t.step {
+		t.end()
+		t.step = e.Step
+		var name []decor.Decorator
+		if e.Image != "" {
+			name = append(name, decor.Name(e.Image+" "))
+		}
+		t.bar = m.bars.AddBar(e.Total,
+			mpb.PrependDecorators(append(name, decor.Name(string(e.Step), decor.WC{W: 10, C: decor.DindentRight}))...),
 			mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1024(0), " % .1f")))
 	}
-	m.bar.SetTotal(e.Total, false)
-	m.bar.SetCurrent(e.Done)
+	t.bar.SetTotal(e.Total, false)
+	t.bar.SetCurrent(e.Done)
 }
 
-// endBar leaves the current bar on the screen as it is.
-func (m *meter) endBar() {
-	if m.bar != nil {
-		m.bar.SetTotal(-1, true) // complete at whatever it reached
-		m.bar = nil
+// end leaves the current bar on the screen as it is.
+func (t *track) end() {
+	if t.bar != nil {
+		t.bar.SetTotal(-1, true) // complete at whatever it reached
+		t.bar = nil
 	}
 }
 
@@ -81,7 +102,9 @@ func (m *meter) endBar() {
 func (m *meter) finish() {
 	m.report = nil
 	if m.bars != nil {
-		m.endBar()
+		for _, t := range m.tracks {
+			t.end()
+		}
 		m.bars.Wait()
 		m.bars = nil
 	}

@@ -25,6 +25,9 @@ type Options struct {
 	// Rand is where GUIDs come from; nil means crypto/rand. The same bytes
 	// give the same disk.
 	Rand io.Reader
+	// Image is the length of an image that stands already where slot A will
+	// begin, Layout.SlotA: it stays.
+	Image int64
 }
 
 // CreateFile makes a sparse disk image of size bytes at path, which must not
@@ -75,6 +78,9 @@ func Create(dev blockdev.Device, l Layout, opt Options) (*partitions.Disk, error
 	if sector > 512 && l.ESP < MinESP4K {
 		return nil, fault.Errorf(fault.Usage, "creating partitions: esp is %v; on a disk with sectors of %d bytes at least %v is needed", l.ESP, sector, MinESP4K)
 	}
+	if room := partitions.Capacity(int64(l.Slot)); opt.Image > room {
+		return nil, fault.Errorf(fault.NoRoom, "creating partitions: the image has %d bytes, a slot of %v holds %d", opt.Image, l.Slot, room)
+	}
 	t, err := l.table(dev.Size(), sector, opt)
 	if err != nil {
 		return nil, fmt.Errorf("creating partitions: %w", err)
@@ -84,7 +90,11 @@ func Create(dev blockdev.Device, l Layout, opt Options) (*partitions.Disk, error
 		return nil, fmt.Errorf("wiping the disk: %w", err)
 	}
 	for _, p := range t.Partitions {
-		if err := wipe(dev, int64(p.Start)*sector, int64(p.Size)); err != nil {
+		kept := int64(0)
+		if p.Name == partitions.LabelRootA {
+			kept = opt.Image
+		}
+		if err := wipe(dev, int64(p.Start)*sector+kept, int64(p.Size)-kept); err != nil {
 			return nil, fmt.Errorf("wiping partition %s: %w", p.Name, err)
 		}
 	}
@@ -100,6 +110,18 @@ func Create(dev blockdev.Device, l Layout, opt Options) (*partitions.Disk, error
 		return nil, fmt.Errorf("writing the protective MBR: %w", err)
 	}
 	return partitions.Open(dev)
+}
+
+// Blank makes a disk one without partitions, before something is written to
+// where partitions will be.
+func Blank(dev blockdev.Device) error {
+	if err := wipe(dev, 0, dev.Size()); err != nil {
+		return fmt.Errorf("wiping the disk: %w", err)
+	}
+	if err := dev.Sync(); err != nil {
+		return fmt.Errorf("wiping the disk: syncing: %w", err)
+	}
+	return nil
 }
 
 // fits says whether the layout is valid and a disk of size bytes holds it.

@@ -3,6 +3,7 @@ package disk_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -215,6 +216,56 @@ func TestCreateWipesWhatWasThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkGPT(t, path)
+}
+
+// An image that was streamed to where slot A begins stays, and nothing else.
+func TestCreateAroundAnImage(t *testing.T) {
+	old := bytes.Repeat([]byte{0xa5}, int(small.MinDisk()))
+	for _, size := range []int64{4096, 3 << 20, partitions.Capacity(int64(small.Slot))} {
+		dev := blockdev.NewMemory(bytes.Clone(old))
+		d, err := disk.Create(dev, small, disk.Options{Image: size})
+		if err != nil {
+			t.Fatalf("Create() = %v", err)
+		}
+		sec, err := d.Slot(bootctl.SlotA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, sec.Size())
+		if _, err := sec.ReadAt(got, 0); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got[:size], old[:size]) {
+			t.Errorf("the image of %d bytes changed", size)
+		}
+		if next := got[size : size+4096]; !bytes.Equal(next, make([]byte, 4096)) {
+			t.Errorf("behind the image of %d bytes there is what was there before", size)
+		}
+		if _, err := partitions.ReadSlot(sec); err != partitions.ErrEmpty {
+			t.Errorf("ReadSlot() = %v; want %v", err, partitions.ErrEmpty)
+		}
+		if start := dev.Bytes()[small.SlotA():][:4096]; !bytes.Equal(start, old[:4096]) {
+			t.Errorf("SlotA() is not where slot a begins")
+		}
+	}
+	dev := blockdev.NewMemory(bytes.Clone(old))
+	_, err := disk.Create(dev, small, disk.Options{Image: partitions.Capacity(int64(small.Slot)) + 4096})
+	if fault.KindOf(err) != fault.NoRoom || !bytes.Equal(dev.Bytes(), old) {
+		t.Errorf("Create() around an image that is too large = %v; want kind %d and nothing changed", err, fault.NoRoom)
+	}
+}
+
+func TestBlank(t *testing.T) {
+	dev := blockdev.NewMemory(make([]byte, small.MinDisk()))
+	if _, err := disk.Create(dev, small, disk.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.Blank(dev); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := partitions.Open(dev); !errors.Is(err, partitions.ErrNoLayout) {
+		t.Errorf("Open() of a blank disk = %v; want %v", err, partitions.ErrNoLayout)
+	}
 }
 
 func TestCreateFileIsSparse(t *testing.T) {

@@ -159,6 +159,10 @@ func (e Extra) typeGUID() (string, error) {
 	}
 }
 
+// SlotA is where the first slot begins, in bytes. It does not depend on the size
+// of the slots, so its image can be written before that is known.
+func (l Layout) SlotA() int64 { return int64(grain + l.ESP + StateSize) }
+
 // MinDisk is the size of the smallest disk that holds the layout.
 func (l Layout) MinDisk() Size {
 	sum := 2*grain + l.ESP + StateSize + 2*l.Slot + l.Recovery + l.Var

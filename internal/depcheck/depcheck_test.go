@@ -52,11 +52,12 @@ var mayImport = map[string]string{
 	"initramfs/build": "",
 
 	// The engine and its command.
-	"updater/units":   "",
-	"updater/delta":   "verity",
-	"updater":         "bootctl initramfs/build oci partitions partitions/disk squashfs updater/compose verity verity/dm",
-	"updater/install": "bootctl initramfs/build oci partitions partitions/disk squashfs updater updater/compose verity",
-	"cmd/abupdate":    "bootctl initramfs/build internal/demo oci partitions partitions/disk squashfs updater updater/compose updater/install updater/units verity",
+	"internal/unsquash": "",
+	"updater/units":     "",
+	"updater/delta":     "verity",
+	"updater":           "bootctl initramfs/build oci partitions partitions/disk squashfs updater/compose verity verity/dm",
+	"updater/install":   "bootctl initramfs/build oci partitions partitions/disk squashfs updater updater/compose verity",
+	"cmd/abupdate":      "bootctl initramfs/build internal/demo oci partitions partitions/disk squashfs updater updater/compose updater/install updater/units verity",
 
 	// The demo drives the command in a virtual machine.
 	"internal/vm":          "",

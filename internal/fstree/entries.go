@@ -71,7 +71,7 @@ func (t *Tree) Entries() iter.Seq[Entry] {
 				if at := &first[t.Object(n)]; *at == Root {
 					*at = n
 				} else {
-					e.Type, e.Linkname, e.Size = Hardlink, t.Path(*at), 0
+					e = Entry{Path: e.Path, Type: Hardlink, Linkname: t.Path(*at)}
 				}
 			}
 			if !yield(e) {

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -12,89 +13,100 @@ import (
 	"github.com/abupdate/abupdate/internal/fstree"
 )
 
-// Each is the second pass: it calls fn once for every entry. What has no
-// content comes first, sorted by path; then regular files as they stand in
-// the layers, content streamed; then hardlinks. fn need not read content, and
-// must not keep it. Digests are compared again at each layer's end: what fn
-// was given is good only when Each returns nil.
-func (p *Plan) Each(ctx context.Context, fn func(e fstree.Entry, content io.Reader) error) error {
-	for _, e := range p.Entries {
-		if e.Type == fstree.Hardlink || e.Type == fstree.Regular && e.Size > 0 {
-			continue
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := fn(e, strings.NewReader("")); err != nil {
-			return err
-		}
-	}
-	m := newMeter(p.ix.img.opt, "content", nil)
-	for i, d := range p.ix.img.manifest.Layers {
-		if len(p.content[i]) > 0 {
-			m.p.Total += d.Size
-		}
-	}
-	for i, picks := range p.content {
-		if err := p.eachOf(ctx, i, picks, m, fn); err != nil {
-			return err
-		}
-	}
-	for _, e := range p.Entries {
-		if e.Type == fstree.Hardlink {
-			if err := fn(e, strings.NewReader("")); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+// A pick is an entry of a layer whose content is wanted.
+type pick struct {
+	at   origin
+	node fstree.Node
 }
 
-// eachOf streams some files of one layer, then reads the layer to its end.
-func (p *Plan) eachOf(ctx context.Context, layer int, picks []pick, m *meter, fn func(fstree.Entry, io.Reader) error) error {
-	if len(picks) == 0 {
-		return nil
+// again gives contents what was passed over and is needed after all, from the
+// highest layer down.
+func (rd *reader) again(ctx context.Context, p *Plan, missing []pick) error {
+	begin := func(layer int) func(int64) {
+		p.SecondReads++
+		rd.meter.grow(p.img.manifest.Layers[layer].Size)
+		return rd.meter.add
 	}
-	img := p.ix.img
-	lr, err := openLayer(ctx, img.src, img.manifest.Layers[layer], m.add)
-	if err != nil {
-		return fmt.Errorf("%s: %w", img.layerName(layer), err)
-	}
-	defer lr.Close()
-	tr := tar.NewReader(lr)
-	at := int32(-1)
-	for _, pk := range picks {
-		e := p.Entries[pk.entry]
-		var th *tar.Header
-		for ; at < pk.ordinal; at++ {
-			if th, err = tr.Next(); err != nil {
-				return p.streamError(lr, layer, e, err)
-			}
-		}
-		if th.Size != e.Size {
-			return p.streamError(lr, layer, e, fmt.Errorf("has %d bytes now; had %d", th.Size, e.Size))
-		}
-		content := &contentReader{r: tr, left: e.Size}
-		err := fn(e, content)
-		if content.err != nil { // the source's failure explains fn's
-			return p.streamError(lr, layer, e, content.err)
-		}
+	return p.pass(ctx, missing, begin, func(same []pick, size int64, r io.Reader) error {
+		content, err := rd.give(p.Tree.Path(same[0].node), size, r)
 		if err != nil {
 			return err
 		}
-	}
-	if err := lr.finish(); err != nil {
-		return fmt.Errorf("%s: %w", img.layerName(layer), err)
+		for _, pk := range same {
+			p.Tree.SetContent(pk.node, content)
+		}
+		return nil
+	})
+}
+
+// A pass reads layers that hold picks once more. Begin is told of each layer
+// and returns who counts its bytes; take gets the picks of one entry, of which
+// there are several when its layer is listed several times.
+func (p *Plan) pass(ctx context.Context, picks []pick, begin func(layer int) func(int64), take takeFunc) error {
+	slices.SortFunc(picks, func(a, b pick) int {
+		return cmp.Or(cmp.Compare(b.at.layer(), a.at.layer()), cmp.Compare(a.at, b.at), cmp.Compare(a.node, b.node))
+	})
+	for len(picks) > 0 {
+		layer := picks[0].at.layer()
+		n := count(picks, func(pk pick) bool { return pk.at.layer() == layer })
+		if err := p.passLayer(ctx, layer, picks[:n], begin(layer), take); err != nil {
+			return err
+		}
+		picks = picks[n:]
 	}
 	return nil
 }
 
-// streamError is a failure in the middle of a layer that was good before.
-func (p *Plan) streamError(lr *layerReader, layer int, e fstree.Entry, err error) error {
-	if digestErr := lr.finish(); digestErr != nil {
-		err = digestErr
+type takeFunc func(same []pick, size int64, r io.Reader) error
+
+// count is how many picks in a row, from the first, are as ok wants them.
+func count(picks []pick, ok func(pick) bool) int {
+	if n := slices.IndexFunc(picks, func(pk pick) bool { return !ok(pk) }); n >= 0 {
+		return n
 	}
-	return fmt.Errorf("%s: entry %q: %w", p.ix.img.layerName(layer), e.Path, corrupt(err))
+	return len(picks)
+}
+
+func (p *Plan) passLayer(ctx context.Context, layer int, picks []pick, progress func(int64), take takeFunc) error {
+	desc := p.img.manifest.Layers[layer]
+	blob, err := p.img.src.again(ctx, desc, progress)
+	if err != nil {
+		return p.img.explain(layer, err)
+	}
+	lr, err := openLayer(ctx, blob, desc, nil)
+	if err != nil {
+		return p.img.explain(layer, err)
+	}
+	defer lr.Close()
+	if err := lr.verdict(p.take(lr, picks, take)); err != nil {
+		return p.img.explain(layer, err)
+	}
+	return nil
+}
+
+// take goes through a layer up to the last pick.
+func (p *Plan) take(lr io.Reader, picks []pick, take takeFunc) error {
+	tr := tar.NewReader(lr)
+	for next := uint32(0); len(picks) > 0; {
+		at := picks[0].at
+		n := count(picks, func(pk pick) bool { return pk.at == at })
+		same, path := picks[:n], p.Tree.Path(picks[0].node)
+		picks = picks[n:]
+		var th *tar.Header
+		for ; next <= at.ordinal(); next++ {
+			var err error
+			if th, err = tr.Next(); err != nil {
+				return fmt.Errorf("entry %q: %w", path, noEOF(err))
+			}
+		}
+		if size := p.Tree.Size(same[0].node); th.Size != size {
+			return fault.Errorf(fault.Verify, "entry %q: has %d bytes now; had %d", path, th.Size, size)
+		}
+		if err := take(same, th.Size, tr); err != nil {
+			return fmt.Errorf("entry %q: %w", path, err)
+		}
+	}
+	return nil
 }
 
 // A contentReader gives exactly the bytes of one file and keeps errors.
@@ -127,49 +139,108 @@ func (c *contentReader) Read(p []byte) (int, error) {
 // leads to nothing is not in the map. It costs a pass over the layers that
 // hold the files, except for files called os-release.
 func (p *Plan) ReadFiles(ctx context.Context, paths []string, limit int64) (map[string][]byte, error) {
-	want := map[string][]string{} // by first name: the paths asked for
+	want := map[fstree.Node][]string{} // by first name: the paths asked for
 	files := map[string][]byte{}
+	var picks []pick
 	for _, path := range paths {
-		e, ok := p.Lookup(path)
+		n, ok := p.lookup(path)
 		if !ok {
 			continue
 		}
-		if e.Type != fstree.Regular {
-			return nil, fmt.Errorf("%v: reading %q: is a %v", p.ix.img.ref, path, e.Type)
+		if typ := p.Tree.Type(n); typ != fstree.Regular {
+			return nil, fmt.Errorf("%v: reading %q: is a %v", p.img.ref, path, typ)
 		}
-		if want[e.Path] == nil {
-			limit -= e.Size
+		size := p.Tree.Size(n)
+		if want[n] == nil {
+			limit -= size
 		}
 		if limit < 0 {
-			return nil, fault.Errorf(fault.Refused, "%v: reading %q: files are too large", p.ix.img.ref, path)
+			return nil, fault.Errorf(fault.Refused, "%v: reading %q: files are too large", p.img.ref, path)
 		}
-		want[e.Path] = append(want[e.Path], path)
-		if e.Size == 0 {
-			files[path] = []byte{}
+		if kept, ok := p.kept[p.origin(n)]; ok || size == 0 {
+			files[path] = append([]byte{}, kept...)
+		} else if want[n] == nil {
+			picks = append(picks, pick{p.origin(n), n})
 		}
+		want[n] = append(want[n], path)
 	}
-	for i := range p.content {
-		var picks []pick
-		for _, pk := range p.content[i] {
-			names := want[p.Entries[pk.entry].Path]
-			if kept, ok := p.ix.layers[i].kept[pk.ordinal]; ok {
-				for _, name := range names {
-					files[name] = slices.Clone(kept)
-				}
-			} else if names != nil {
-				picks = append(picks, pk)
+	quiet := func(int) func(int64) { return nil }
+	err := p.pass(ctx, picks, quiet, func(same []pick, _ int64, r io.Reader) error {
+		b, err := io.ReadAll(r)
+		for _, pk := range same {
+			for _, path := range want[pk.node] {
+				files[path] = b
 			}
 		}
-		err := p.eachOf(ctx, i, picks, newMeter(Options{}, "", nil), func(e fstree.Entry, content io.Reader) error {
-			b, err := io.ReadAll(content)
-			for _, name := range want[e.Path] {
-				files[name] = b
-			}
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return files, nil
 }
+
+// Each calls fn for every entry: content last but for hardlinks.
+//
+// Deprecated: Read gives contents in its only pass.
+func (p *Plan) Each(ctx context.Context, fn func(e fstree.Entry, content io.Reader) error) error {
+	var picks []pick
+	var links []fstree.Entry
+	for e := range p.Entries() {
+		if e.Type == fstree.Hardlink {
+			links = append(links, e)
+			continue
+		}
+		if e.Type == fstree.Regular && e.Size > 0 {
+			n, _ := p.lookup(e.Path)
+			picks = append(picks, pick{p.origin(n), n})
+			continue
+		}
+		if err := fn(e, strings.NewReader("")); err != nil {
+			return err
+		}
+	}
+	m := newMeter(p.img.opt, "content", nil)
+	begin := func(layer int) func(int64) {
+		m.grow(p.img.manifest.Layers[layer].Size)
+		return m.add
+	}
+	err := p.pass(ctx, picks, begin, func(same []pick, size int64, r io.Reader) error {
+		content := &contentReader{r: r, left: size}
+		err := fn(p.Tree.Entry(same[0].node), content)
+		if content.err != nil {
+			return content.err
+		}
+		if err != nil {
+			return &contentsError{err}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range links {
+		if err := fn(e, strings.NewReader("")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// An Index is an image whose headers were read.
+//
+// Deprecated: use Read.
+type Index struct{ plan *Plan }
+
+// ReadIndex reads the headers of all layers.
+//
+// Deprecated: use Read.
+func ReadIndex(ctx context.Context, img *Image) (*Index, error) {
+	p, err := Read(ctx, img, nil)
+	return &Index{p}, err
+}
+
+// Plan returns the flattened image.
+//
+// Deprecated: use Read.
+func (ix *Index) Plan() (*Plan, error) { return ix.plan, nil }

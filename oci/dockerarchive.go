@@ -37,7 +37,13 @@ func (s *dockerSource) blob(_ context.Context, desc v1.Descriptor) (io.ReadClose
 	return rc, err
 }
 
-func (s *dockerSource) prepare(context.Context, []v1.Descriptor, Options) error { return nil }
+func (s *dockerSource) again(ctx context.Context, desc v1.Descriptor, count func(int64)) (io.ReadCloser, error) {
+	rc, err := s.blob(ctx, desc)
+	if err != nil {
+		return nil, err
+	}
+	return counted(rc, count), nil
+}
 
 // resolveDockerArchive makes the manifest that the archive lacks, of docker's
 // media types. Its layers carry their diffIDs as digests, as far as they are

@@ -14,13 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fetch downloads one blob and goes on where the connection broke, as long as
+// fetch downloads one blob into dir and goes on where the connection broke, as long as
 // each try brings it further.
-func (s *spool) fetch(ctx context.Context, client *http.Client, url string, desc v1.Descriptor, m *meter) (*os.File, error) {
-	path := filepath.Join(s.dir, desc.Digest.Hex)
+func fetch(ctx context.Context, dir string, client *http.Client, url string, desc v1.Descriptor, progress *blobMeter) (*os.File, error) {
+	path := filepath.Join(dir, desc.Digest.Hex)
 	best := int64(-1)
 	for stalls := 0; ; {
-		resumed, err := s.grab(ctx, client, url, path, desc, m)
+		resumed, err := download(ctx, client, url, path, desc, progress)
 		if err == nil {
 			return takeFile(path)
 		}
@@ -43,9 +43,9 @@ func (s *spool) fetch(ctx context.Context, client *http.Client, url string, desc
 	}
 }
 
-// grab makes one try. What a broken one left in path is gone on from when the
+// download makes one try. What a broken one left in path is gone on from when the
 // server can do that.
-func (s *spool) grab(ctx context.Context, client *http.Client, url, path string, desc v1.Descriptor, m *meter) (resumed bool, err error) {
+func download(ctx context.Context, client *http.Client, url, path string, desc v1.Descriptor, progress *blobMeter) (resumed bool, err error) {
 	req, err := grab.NewRequest(path, url)
 	if err != nil {
 		return false, err
@@ -63,15 +63,11 @@ func (s *spool) grab(ctx context.Context, client *http.Client, url, path string,
 	req.NoCreateDirectories = true
 	req.BufferSize = 128 << 10
 	req.SetChecksum(h, want, true)
-	count := &blobMeter{m: m}
-	req.RateLimiter = count
+	req.RateLimiter = progress
 	gc := &grab.Client{HTTPClient: client, UserAgent: userAgent}
 	resp := gc.Do(req.WithContext(ctx))
-	if err := resp.Err(); err != nil {
-		m.add(-count.n)
-		return resp.DidResume, err
-	}
-	return resp.DidResume, nil
+	err = resp.Err()
+	return resp.DidResume, err
 }
 
 // classify turns an error of grab's into one that names the blob.

@@ -14,8 +14,13 @@ type memorySource map[v1.Hash][]byte
 func (m memorySource) blob(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(m[d.Digest])), nil
 }
-func (memorySource) prepare(context.Context, []v1.Descriptor, Options) error { return nil }
-func (memorySource) Close() error                                            { return nil }
+
+func (m memorySource) again(ctx context.Context, d v1.Descriptor, count func(int64)) (io.ReadCloser, error) {
+	rc, err := m.blob(ctx, d)
+	return counted(rc, count), err
+}
+
+func (memorySource) Close() error { return nil }
 
 // MemoryImage makes an image of plain layers that lie in memory.
 func MemoryImage(opt Options, tars ...[]byte) *Image {

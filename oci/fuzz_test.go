@@ -6,8 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/abupdate/abupdate/internal/fstree"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func long(s string, n int) string { return strings.Repeat(s, n) }
@@ -53,24 +55,67 @@ const programs = 800
 func compareWithModel(t *testing.T, program []byte) {
 	layers := layersOf(program)
 	want, wantErr := flattenModel(layers)
-	got, _, err := read(t, oci.MemoryImage(oci.Options{}, tarsOf(t, layers)...))
+	tars := tarsOf(t, layers)
+	got, p, taken, err := readCollected(t, oci.MemoryImage(oci.Options{}, tars...))
 	if (err != nil) != (wantErr != nil) {
 		t.Fatalf("flattening: error %v; model: %v\n%s", err, wantErr, describe(layers))
 	}
-	if diff := cmp.Diff(lines(want), lines(got)); err == nil && diff != "" {
+	if err != nil {
+		return
+	}
+	if diff := cmp.Diff(lines(want), lines(got)); diff != "" {
 		t.Errorf("flattened (-model +got):\n%s\n%s", diff, describe(layers))
+	}
+	first := modelTaken(layers)
+	if len(taken) < len(first) || p.SecondReads == 0 && len(taken) > len(first) {
+		t.Fatalf("%d files were taken, %d layers read twice; model takes %d in its first pass\n%s", len(taken), p.SecondReads, len(first), describe(layers))
+	}
+	if diff := cmp.Diff(first, taken[:len(first):len(first)], cmp.AllowUnexported(collected{}), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("taken in the first pass (-model +got):\n%s\n%s", diff, describe(layers))
+	}
+	readTwice(t, oci.MemoryImage(oci.Options{}, tars...), got)
+}
+
+// readTwice reads all headers first and all contents then.
+func readTwice(t *testing.T, img *oci.Image, want []found) {
+	t.Helper()
+	p, err := oci.Read(t.Context(), img, nil)
+	if err != nil {
+		t.Fatalf("reading headers: %v", err)
+	}
+	var all []found
+	var paths []string
+	for e := range p.Entries() {
+		all = append(all, found{Entry: e})
+		if e.Type == fstree.Regular {
+			paths = append(paths, e.Path)
+		}
+	}
+	files, err := p.ReadFiles(t.Context(), paths, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range all {
+		all[i].content = string(files[all[i].Path])
+	}
+	if diff := cmp.Diff(lines(want), lines(sorted(t, all))); diff != "" {
+		t.Errorf("headers first, contents then (-one pass +got):\n%s", diff)
+	}
+	if p.SecondReads != 0 || p.Unused != 0 {
+		t.Errorf("headers alone: SecondReads = %d, Unused = %d", p.SecondReads, p.Unused)
 	}
 }
 
-// FuzzIndex reads bytes that nobody made a tar of on purpose.
-func FuzzIndex(f *testing.F) {
+// FuzzLayer reads bytes that nobody made a tar of on purpose.
+func FuzzLayer(f *testing.F) {
 	f.Add(tarOf(f, file("a", "x"), link("b", "a"), sym("c", "a"), file("d", "x", xattr("user.a", "b"))))
 	f.Add(tarOf(f, wh("a/.wh..wh..opq"), file(long("n", 200), "x", format(tar.FormatGNU)), dir("d")))
+	f.Add(tarOf(f, dev(tar.TypeChar, "c", 5, 1), fifo("p"), file("f", "y", owner(1<<21, 1<<31), mtime(-1, 5), format(tar.FormatPAX))))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		limits := oci.Limits{Entries: 100, TotalBytes: 1 << 20, LayerBytes: 1 << 20}
 		all, p, err := read(t, oci.MemoryImage(oci.Options{Limits: limits}, b, b))
-		if err == nil && len(all) != len(p.Entries) {
-			t.Errorf("%d entries listed, %d planned", len(all), len(p.Entries))
+		if err == nil && len(all) > p.Tree.Len() {
+			t.Errorf("%d entries listed, %d names in the tree", len(all), p.Tree.Len())
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/abupdate/abupdate/internal/fstree"
@@ -21,7 +22,7 @@ const (
 type header struct {
 	fstree.Entry // Path is clean; for a whiteout the name that it hides, for an opaque marker its directory
 	kind         headerKind
-	ordinal      int32    // counts the tar's entries from 0
+	ordinal      uint32   // counts the tar's entries from 0
 	dropped      []string // names of extended attributes that were left out
 }
 
@@ -167,6 +168,7 @@ func (h *header) setXattrs(records map[string]string) {
 		}
 	}
 	fstree.SortXattrs(h.Xattrs)
+	slices.Sort(h.dropped)
 }
 
 func keepXattr(name string) bool {

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"sync"
 	"syscall"
 
 	"github.com/abupdate/abupdate/internal/fault"
@@ -31,8 +33,8 @@ func isLayerType(mt types.MediaType) bool {
 }
 
 // A layerReader gives a layer's uncompressed tar stream. Decompression and the
-// compressed digest run in a goroutine of their own, some buffers ahead of the
-// consumer, who has the tar parsing and the diffID to pay for.
+// compressed digest run in a goroutine of their own, the diffID in another,
+// some buffers ahead of the consumer.
 type layerReader struct {
 	blob io.Closer
 	raw  *verifier
@@ -40,25 +42,26 @@ type layerReader struct {
 	ahead
 }
 
-// openLayer opens the blob of desc, which may be gzip, zstd or plain: what it
-// is is seen from its first bytes, as its media type is often wrong.
-func openLayer(ctx context.Context, src source, desc v1.Descriptor, progress func(int64)) (*layerReader, error) {
-	blob, err := src.blob(ctx, desc)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := newVerifier(&countingReader{withContext(ctx, blob), progress}, desc.Digest, desc.Size)
+const packedBytes = 128 << 10
+
+var packedPool = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, packedBytes) }}
+
+// openLayer reads a blob, which may be gzip, zstd or plain: what it is is seen
+// from its first bytes, as its media type is often wrong. It closes the blob.
+func openLayer(ctx context.Context, blob io.ReadCloser, desc v1.Descriptor, check func([]byte) error) (*layerReader, error) {
+	raw, err := newVerifier(withContext(ctx, blob), desc.Digest, desc.Size)
 	if err != nil {
 		blob.Close()
 		return nil, err
 	}
-	lr := &layerReader{blob: blob, raw: raw, buf: bufio.NewReaderSize(raw, 128<<10)}
+	lr := &layerReader{blob: blob, raw: raw, buf: packedPool.Get().(*bufio.Reader)}
+	lr.buf.Reset(raw)
 	plain, release, err := decompress(lr.buf)
 	if err != nil {
-		blob.Close()
+		lr.free()
 		return nil, err
 	}
-	lr.start(plain, release)
+	lr.start(plain, release, check)
 	return lr, nil
 }
 
@@ -73,10 +76,47 @@ func (lr *layerReader) finish() error {
 	return stopErr
 }
 
+// verdict ends the reading after err. A digest that does not match explains
+// every complaint about what is in the layer.
+func (lr *layerReader) verdict(err error) error {
+	var own *contentsError
+	if errors.As(err, &own) || fault.KindOf(err) == fault.Refused {
+		return err
+	}
+	if digestErr := lr.finish(); digestErr != nil {
+		err = digestErr
+	}
+	if err == nil {
+		return nil
+	}
+	return corrupt(err)
+}
+
 // Close releases everything; without finish it checks nothing.
 func (lr *layerReader) Close() error {
 	lr.stop()
+	return lr.free()
+}
+
+func (lr *layerReader) free() error {
+	lr.buf.Reset(nil)
+	packedPool.Put(lr.buf)
+	lr.buf = nil
 	return lr.blob.Close()
+}
+
+// A plainCheck hashes a layer's uncompressed bytes and stops a bomb.
+type plainCheck struct {
+	h        hash.Hash
+	n, limit int64
+}
+
+func (p *plainCheck) add(b []byte) error {
+	p.h.Write(b)
+	if p.n += int64(len(b)); p.n > p.limit {
+		return fault.Errorf(fault.Refused, "layer has more than %d bytes when decompressed", p.limit)
+	}
+	return nil
 }
 
 // decompress returns the plain content of r, and what to call when done.
@@ -177,13 +217,18 @@ func noEOF(err error) error {
 	return err
 }
 
+// counted tells count of what is read from rc.
+func counted(rc io.ReadCloser, count func(n int64)) io.ReadCloser {
+	return &countingReader{rc, count}
+}
+
 type countingReader struct {
-	r     io.Reader
+	io.ReadCloser
 	count func(n int64)
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
+	n, err := c.ReadCloser.Read(p)
 	if c.count != nil && n > 0 {
 		c.count(int64(n))
 	}

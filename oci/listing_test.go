@@ -1,7 +1,6 @@
 package oci_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -82,53 +81,115 @@ func lines(all []found) []string {
 	return out
 }
 
-// read goes through both passes over an image.
+// A collector takes contents and keeps them; a Content is an index in files.
+type collector struct {
+	t     testing.TB
+	files []collected
+}
+
+type collected struct{ path, content string }
+
+func (c *collector) File(path string, size int64, r io.Reader) (fstree.Content, error) {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return fstree.NoContent, err
+	}
+	if int64(len(b)) != size || size == 0 {
+		c.t.Errorf("File(%q, %d) with %d bytes", path, size, len(b))
+	}
+	c.files = append(c.files, collected{path, string(b)})
+	return fstree.Content(len(c.files) - 1), nil
+}
+
+// read reads an image and lists it with contents, sorted by path.
 func read(t testing.TB, img *oci.Image) ([]found, *oci.Plan, error) {
 	t.Helper()
-	ix, err := oci.ReadIndex(context.Background(), img)
+	all, p, _, err := readCollected(t, img)
+	return all, p, err
+}
+
+func readCollected(t testing.TB, img *oci.Image) ([]found, *oci.Plan, []collected, error) {
+	t.Helper()
+	c := &collector{t: t}
+	p, err := oci.Read(context.Background(), img, c)
 	if err != nil {
-		return nil, nil, err
-	}
-	p, err := ix.Plan()
-	if err != nil {
-		return nil, nil, err
-	}
-	contents := map[string]string{}
-	var order []string
-	err = p.Each(context.Background(), func(e fstree.Entry, r io.Reader) error {
-		var b bytes.Buffer
-		if _, err := io.Copy(&b, r); err != nil {
-			return err
-		}
-		if e.Type == fstree.Regular && int64(b.Len()) != e.Size || e.Type != fstree.Regular && b.Len() > 0 {
-			t.Errorf("content of %v %q has %d bytes; want %d", e.Type, e.Path, b.Len(), e.Size)
-		}
-		if _, ok := contents[e.Path]; ok {
-			t.Errorf("Each gives %q twice", e.Path)
-		}
-		if _, ok := contents[e.Linkname]; e.Type == fstree.Hardlink && !ok {
-			t.Errorf("Each gives hardlink %q before %q", e.Path, e.Linkname)
-		}
-		contents[e.Path] = b.String()
-		order = append(order, e.Path)
-		return nil
-	})
-	if err != nil {
-		return nil, nil, err
+		return nil, nil, c.files, err
 	}
 	var all []found
-	for _, e := range p.Entries {
-		body, ok := contents[e.Path]
-		if !ok {
-			t.Errorf("Each leaves out %q", e.Path)
+	unused, used := p.Unused, map[fstree.Content]bool{}
+	for e := range p.Entries() {
+		f := found{Entry: e}
+		if content := p.Tree.Content(nodeAt(t, p.Tree, e.Path)); e.Type == fstree.Regular && e.Size > 0 {
+			f.content = c.files[content].content
+			if !used[content] {
+				unused += e.Size
+			}
+			used[content] = true
 		}
-		all = append(all, found{e, body})
+		if e.Type == fstree.Regular && int64(len(f.content)) != e.Size {
+			t.Errorf("content of %q has %d bytes; want %d", e.Path, len(f.content), e.Size)
+		}
+		all = append(all, f)
 	}
-	if len(order) != len(p.Entries) {
-		t.Errorf("Each gives %d entries; want %d", len(order), len(p.Entries))
+	for _, f := range c.files {
+		unused -= int64(len(f.content))
 	}
-	if !slices.IsSortedFunc(p.Entries, func(a, b fstree.Entry) int { return strings.Compare(a.Path, b.Path) }) {
-		t.Error("Entries are not sorted")
+	if unused != 0 {
+		t.Errorf("Unused = %d is wrong by %d", p.Unused, unused)
 	}
-	return all, p, nil
+	return sorted(t, all), p, c.files, nil
+}
+
+func nodeAt(t testing.TB, tree *fstree.Tree, path string) fstree.Node {
+	t.Helper()
+	n := fstree.Root
+	for _, name := range strings.Split(path, "/") {
+		if name == "" {
+			continue
+		}
+		if n = tree.Child(n, name); n == fstree.NoNode {
+			t.Fatalf("%q is listed, but not in the tree", path)
+		}
+	}
+	return n
+}
+
+// sorted checks the order that Entries promises and puts it in that of paths,
+// in which the first name of a hardlink may be another one.
+func sorted(t testing.TB, all []found) []found {
+	t.Helper()
+	at := map[string]int{}
+	names := map[string][]string{} // by the first one
+	for i, f := range all {
+		dir := f.Path[:max(strings.LastIndexByte(f.Path, '/'), 0)]
+		if _, ok := at[dir]; !ok && i > 0 {
+			t.Errorf("Entries gives %q before its directory", f.Path)
+		}
+		first := f.Path
+		if f.Type == fstree.Hardlink {
+			first = f.Linkname
+			if _, ok := at[first]; !ok {
+				t.Errorf("Entries gives %q before its first name %q", f.Path, first)
+			}
+		}
+		if _, ok := at[f.Path]; ok {
+			t.Errorf("Entries gives %q twice", f.Path)
+		}
+		at[f.Path] = i
+		names[first] = append(names[first], f.Path)
+	}
+	for first, same := range names {
+		f := all[at[first]]
+		slices.Sort(same)
+		for i, name := range same {
+			g := found{Entry: fstree.Entry{Path: name, Type: fstree.Hardlink, Linkname: same[0]}}
+			if i == 0 {
+				g = f
+				g.Path = name
+			}
+			all[at[name]] = g
+		}
+	}
+	slices.SortFunc(all, func(a, b found) int { return strings.Compare(a.Path, b.Path) })
+	return all
 }

@@ -279,16 +279,17 @@ func ancestors(p string) []string {
 	return out
 }
 
+var typeOf = map[byte]fstree.Type{
+	tar.TypeReg: fstree.Regular, tar.TypeCont: fstree.Regular, tar.TypeDir: fstree.Directory,
+	tar.TypeSymlink: fstree.Symlink, tar.TypeChar: fstree.CharDevice, tar.TypeBlock: fstree.BlockDevice,
+	tar.TypeFifo: fstree.FIFO, tar.TypeLink: fstree.Hardlink,
+}
+
 func objectOf(it item) (*object, error) {
 	o := &object{found{Entry: fstree.Entry{
 		Mode: uint16(it.Mode & 0o7777), UID: uint32(it.Uid), GID: uint32(it.Gid), ModTime: it.ModTime.Unix(),
 	}}}
-	types := map[byte]fstree.Type{
-		tar.TypeReg: fstree.Regular, tar.TypeCont: fstree.Regular, tar.TypeDir: fstree.Directory,
-		tar.TypeSymlink: fstree.Symlink, tar.TypeChar: fstree.CharDevice, tar.TypeBlock: fstree.BlockDevice,
-		tar.TypeFifo: fstree.FIFO, tar.TypeLink: fstree.Hardlink,
-	}
-	if o.Type = types[it.Typeflag]; o.Type == 0 {
+	if o.Type = typeOf[it.Typeflag]; o.Type == 0 {
 		return nil, fmt.Errorf("%w: type %q", errModel, it.Typeflag)
 	}
 	switch o.Type {
@@ -307,4 +308,42 @@ func objectOf(it item) (*object, error) {
 	}
 	fstree.SortXattrs(o.Xattrs)
 	return o, nil
+}
+
+// modelTaken lists the files that a first pass from the highest layer down
+// takes, by names alone: those that no upper layer names, covers or whites out.
+// A layer that is listed several times counts where it is listed highest.
+func modelTaken(layers [][]item) []collected {
+	var taken []collected
+	names, trees := map[string]bool{}, map[string]bool{} // hidden: the name itself, what is below it
+	seen := map[string]bool{}
+	for _, l := range slices.Backward(layers) {
+		if key := fmt.Sprint(l); seen[key] {
+			continue
+		} else {
+			seen[key] = true
+		}
+		for _, it := range l {
+			name, _ := clean(it.Name)
+			hidden := names[name] || trees[""] || slices.ContainsFunc(ancestors(parent(name)), func(p string) bool { return trees[p] })
+			if typeOf[it.Typeflag] == fstree.Regular && !strings.HasPrefix(path.Base(name), ".wh.") && it.body != "" && !hidden {
+				taken = append(taken, collected{name, it.body})
+			}
+		}
+		for _, it := range l {
+			name, _ := clean(it.Name)
+			wh, isWhiteout := strings.CutPrefix(path.Base(name), ".wh.")
+			switch {
+			case wh == ".wh..opq":
+				trees[parent(name)] = true
+			case isWhiteout:
+				name = strings.TrimPrefix(parent(name)+"/"+wh, "/")
+				names[name], trees[name] = true, true
+			default:
+				names[name] = true
+				trees[name] = trees[name] || it.Typeflag != tar.TypeDir
+			}
+		}
+	}
+	return taken
 }

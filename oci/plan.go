@@ -1,8 +1,8 @@
 package oci
 
 import (
-	"slices"
-	"strings"
+	"context"
+	"iter"
 
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/fstree"
@@ -13,106 +13,162 @@ const maxPath = 4096
 
 // A Plan is the flattened image.
 type Plan struct {
-	// Entries are sorted by path, so a directory stands before its children;
-	// the first is the root. A hardlink stands after its first name.
-	Entries []fstree.Entry
+	// Tree is sorted. Regular files have the content that Contents gave them.
+	Tree *fstree.Tree
 	// Dropped counts the extended attributes that were left out, by name.
-	Dropped map[string]int
-	Files   int   // regular files, hardlinks counted once
-	Bytes   int64 // of all regular files
+	Dropped     map[string]int
+	Files       int   // regular files, hardlinks counted once
+	Bytes       int64 // of all regular files
+	Unused      int64 // bytes that Contents took and that nothing names
+	SecondReads int   // layers that were read twice
 
-	ix   *Index
-	root *node
-	// content[i] lists the regular files whose content stands in layer i, in
-	// the layer's order; empty files have none.
-	content [][]pick
+	img     *Image
+	origins origins
+	tops    []int                  // of each layer: the highest place where it is listed
+	first   map[uint32]fstree.Node // of each object with several names
+	kept    map[origin][]byte      // contents of small files
 }
 
-// A pick is one entry of a layer whose content is wanted.
-type pick struct {
-	ordinal int32
-	entry   int32 // index in Plan.Entries
-}
+// Entries lists the tree: a directory stands before its children, the root is
+// first, and a hardlink stands after its first name.
+func (p *Plan) Entries() iter.Seq[fstree.Entry] { return p.Tree.Entries() }
 
-// Plan flattens the layers.
-func (ix *Index) Plan() (*Plan, error) {
-	root, err := flatten(ix)
+// plan flattens the layers, and reads again what is missing.
+func (rd *reader) plan(ctx context.Context) (*Plan, error) {
+	p := &Plan{Dropped: map[string]int{}, img: rd.img, first: map[uint32]fstree.Node{}, kept: map[origin][]byte{}}
+	listed := make([]int, len(rd.layers))
+	for _, l := range rd.layers {
+		p.tops = append(p.tops, l.top)
+		listed[l.top]++
+		for ordinal, b := range l.kept {
+			p.kept[newOrigin(l.top, ordinal)] = b
+		}
+	}
+	f, err := flatten(rd.img, rd.layers)
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Dropped: map[string]int{}, ix: ix, root: root, content: make([][]pick, len(ix.layers))}
-	var named []namedNode
-	if named, err = list(named, "", root); err != nil {
-		return nil, fault.Errorf(fault.Verify, "%v: %w", ix.img.ref, err)
+	rd.layers = nil
+	f.tree.Sort()
+	p.Tree, p.origins = f.tree, f.origins
+	s := survey{reader: rd, plan: p, dropped: f.dropped, listed: listed, used: map[origin]bool{}}
+	if err := s.visit(fstree.Root, 0); err != nil {
+		return nil, fault.Errorf(fault.Verify, "%v: %w", rd.img.ref, err)
 	}
-	slices.SortFunc(named, func(a, b namedNode) int { return strings.Compare(a.path, b.path) })
-	p.Entries = make([]fstree.Entry, 0, len(named))
-	limit := ix.img.opt.Limits.withDefaults().TotalBytes
-	for _, n := range named {
-		p.add(n.path, n.inode)
-		if p.Bytes > limit || p.Bytes < 0 { // a sparse file costs its publisher nothing
-			return nil, fault.Errorf(fault.Refused, "%v: files have more than %d bytes", ix.img.ref, limit)
+	rd.attrs = nil
+	p.Unused = rd.given - s.usedBytes
+	return p, rd.again(ctx, p, s.missing)
+}
+
+// A survey counts what the flattened tree holds, and finds the files whose
+// contents were passed over.
+type survey struct {
+	*reader
+	plan      *Plan
+	dropped   map[uint32]uint32
+	listed    []int           // how often each layer is listed, at its highest place
+	used      map[origin]bool // entries of layers that are listed several times
+	usedBytes int64
+	missing   []pick
+}
+
+// visit counts n and what is below it; length is that of its path.
+func (s *survey) visit(n fstree.Node, length int) error {
+	t := s.plan.Tree
+	if length >= maxPath {
+		return fault.Errorf(fault.Verify, "path %.40q... has %d bytes, more than %d", t.Path(n), length, maxPath-1)
+	}
+	if !s.known(n) {
+		if err := s.count(n); err != nil {
+			return err
 		}
 	}
-	for _, picks := range p.content {
-		slices.SortFunc(picks, func(a, b pick) int { return int(a.ordinal) - int(b.ordinal) })
+	if t.Type(n) != fstree.Directory {
+		return nil
 	}
-	return p, nil
-}
-
-type namedNode struct {
-	path string
-	*inode
-}
-
-func list(to []namedNode, path string, n *node) ([]namedNode, error) {
-	if len(path) >= maxPath {
-		return nil, fault.Errorf(fault.Verify, "path %.40q... has %d bytes, more than %d", path, len(path), maxPath-1)
+	if n != fstree.Root {
+		length++ // the slash
 	}
-	n.out = -1 // a plan may have been made before
-	to = append(to, namedNode{path, n.inode})
-	for name, child := range n.children {
-		var err error
-		if to, err = list(to, joinPath(path, name), child); err != nil {
-			return nil, err
+	for child := range t.Children(n) {
+		if err := s.visit(child, length+len(t.Name(child))); err != nil {
+			return err
 		}
 	}
-	return to, nil
+	return nil
 }
 
-// add appends the next entry in the order of paths.
-func (p *Plan) add(path string, ino *inode) {
-	if ino.out >= 0 {
-		p.Entries = append(p.Entries, fstree.Entry{Path: path, Type: fstree.Hardlink, Linkname: p.Entries[ino.out].Path})
-		return
+// known reports whether n is a further name of something that was counted.
+func (s *survey) known(n fstree.Node) bool {
+	t := s.plan.Tree
+	if t.Type(n) == fstree.Directory || t.Links(n) < 2 {
+		return false
 	}
-	ino.out = int32(len(p.Entries))
-	e := ino.Entry
-	e.Path = path
-	p.Entries = append(p.Entries, e)
-	for _, name := range ino.dropped {
-		p.Dropped[name]++
+	_, ok := s.plan.first[t.Object(n)]
+	if !ok {
+		s.plan.first[t.Object(n)] = n
 	}
-	if e.Type != fstree.Regular {
-		return
+	return ok
+}
+
+func (s *survey) count(n fstree.Node) error {
+	t, p := s.plan.Tree, s.plan
+	if set, ok := s.dropped[t.Object(n)]; ok {
+		for _, name := range s.attrs.names(uint64(set - 1)) {
+			p.Dropped[name]++
+		}
 	}
+	if t.Type(n) != fstree.Regular {
+		return nil
+	}
+	size := t.Size(n)
 	p.Files++
-	p.Bytes += e.Size
-	if e.Size > 0 {
-		p.content[ino.layer] = append(p.content[ino.layer], pick{ino.ordinal, ino.out})
+	p.Bytes += size
+	if p.Bytes > s.limits.TotalBytes || p.Bytes < 0 { // a sparse file costs its publisher nothing
+		return fault.Errorf(fault.Refused, "files have more than %d bytes", s.limits.TotalBytes)
 	}
+	if size == 0 || s.contents == nil {
+		return nil
+	}
+	at := p.origin(n)
+	if t.Content(n) == fstree.NoContent {
+		s.missing = append(s.missing, pick{at, n})
+	} else if !s.used[at] {
+		s.usedBytes += size
+		if s.listed[at.layer()] > 1 {
+			s.used[at] = true
+		}
+	}
+	return nil
+}
+
+// origin is where n's entry stands, in the highest place where its layer is
+// listed.
+func (p *Plan) origin(n fstree.Node) origin {
+	o := p.origins.of(p.Tree.Object(n))
+	return newOrigin(p.tops[o.layer()], o.ordinal())
 }
 
 // Lookup finds the entry at a path, symlinks followed inside the image. For a
 // hardlink it is the entry of the first name.
 func (p *Plan) Lookup(path string) (fstree.Entry, bool) {
-	at, err := walk(p.root, path, nil)
-	if err != nil {
+	n, ok := p.lookup(path)
+	if !ok {
 		return fstree.Entry{}, false
 	}
-	n := at.node(p.root)
-	if n == nil {
-		return fstree.Entry{}, false
+	return p.Tree.Entry(n), true
+}
+
+func (p *Plan) lookup(path string) (fstree.Node, bool) {
+	at := place{tree: p.Tree}
+	if err := at.walk(path, nil); err != nil {
+		return fstree.NoNode, false
 	}
-	return p.Entries[n.out], true
+	n := at.node()
+	if n == fstree.NoNode {
+		return n, false
+	}
+	if first, ok := p.first[p.Tree.Object(n)]; ok {
+		n = first
+	}
+	return n, true
 }

@@ -20,14 +20,17 @@ type meter struct {
 
 func newMeter(opt Options, phase string, layers []v1.Descriptor) *meter {
 	m := &meter{fn: opt.Progress, p: Progress{Phase: phase}}
-	seen := map[v1.Hash]bool{}
 	for _, d := range layers {
-		if phase != "download" || !seen[d.Digest] {
-			m.p.Total += d.Size
-		}
-		seen[d.Digest] = true
+		m.p.Total += d.Size
 	}
 	return m
+}
+
+// grow makes room for a layer that must be read twice.
+func (m *meter) grow(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.p.Total += n
 }
 
 func (m *meter) add(n int64) {
@@ -44,15 +47,22 @@ func (m *meter) add(n int64) {
 }
 
 // A blobMeter stands in a download as a rate limiter that never waits: that is
-// where grab tells of every chunk.
+// where grab tells of every chunk. What is fetched twice is counted once.
 type blobMeter struct {
-	m *meter
-	n int64
+	count func(int64)
+	left  int64
 }
 
 // WaitN implements grab.RateLimiter.
 func (b *blobMeter) WaitN(_ context.Context, n int) error {
-	b.n += int64(n)
-	b.m.add(int64(n))
+	b.add(int64(n))
 	return nil
+}
+
+func (b *blobMeter) add(n int64) {
+	n = min(n, b.left)
+	b.left -= n
+	if n > 0 && b.count != nil {
+		b.count(n)
+	}
 }

@@ -19,12 +19,12 @@ import (
 // userAgent is what registries see.
 const userAgent = "abupdate"
 
-// A registrySource reads blobs from one repository. Layers that prepare was
-// told of are downloaded into a spool; others stream.
+// A registrySource reads blobs from one repository. They stream; what is read
+// again goes through a spool.
 type registrySource struct {
 	repo   name.Repository
 	client *http.Client // authenticated
-	spool  *spool
+	spool  spool
 }
 
 // resolveRegistry finds an image in a registry. An index or image fetched by
@@ -38,7 +38,7 @@ func resolveRegistry(ctx context.Context, ref Reference, opt Options) (*Image, e
 	if err != nil {
 		return nil, registryError(ref, err)
 	}
-	src := &registrySource{repo: nref.Context(), client: &http.Client{Transport: rt}}
+	src := &registrySource{repo: nref.Context(), client: &http.Client{Transport: rt}, spool: spool{parent: opt.SpoolDir}}
 	puller := []remote.Option{remote.WithContext(ctx), remote.WithTransport(rt)}
 	get := func(_ context.Context, d v1.Descriptor) ([]byte, error) {
 		r, err := remote.Get(nref.Context().Digest(d.Digest.String()), puller...)
@@ -120,31 +120,14 @@ func (s *registrySource) blobURL(h v1.Hash) string {
 }
 
 func (s *registrySource) blob(ctx context.Context, desc v1.Descriptor) (io.ReadCloser, error) {
-	if s.spool != nil {
-		if rc, ok, err := s.spool.open(ctx, desc); ok || err != nil {
-			return rc, err
-		}
-	}
 	return openRemote(ctx, s.client, s.blobURL(desc.Digest), desc)
 }
 
-func (s *registrySource) prepare(ctx context.Context, layers []v1.Descriptor, opt Options) error {
-	if s.spool != nil {
-		return nil
-	}
-	sp, err := newSpool(opt, layers)
-	if err != nil {
-		return err
-	}
-	s.spool = sp
-	sp.start(ctx, s.client, s.blobURL, opt, layers)
-	return nil
+func (s *registrySource) again(ctx context.Context, desc v1.Descriptor, count func(int64)) (io.ReadCloser, error) {
+	return s.spool.open(ctx, s.client, s.blobURL(desc.Digest), desc, count)
 }
 
 func (s *registrySource) Close() error {
 	s.client.CloseIdleConnections()
-	if s.spool == nil {
-		return nil
-	}
 	return s.spool.Close()
 }

@@ -33,6 +33,7 @@ type server struct {
 	door  func(w http.ResponseWriter, r *http.Request, inner http.Handler)
 	image v1.Descriptor
 	layer string // hex of the lower layer's digest
+	twice string // likewise of demo:twice, whose lower layer is read two times
 }
 
 // big is a layer that a transfer can break in the middle of.
@@ -63,11 +64,18 @@ func newServer(t *testing.T) *server {
 	s.image = l.image(runtime.GOARCH, types.OCILayer, gzipped, tars...)
 	other := l.image("s390x", types.OCILayer, gzipped, tarOf(t, file("a", "other")))
 	multi := l.json(types.OCIImageIndex, v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{onPlatform(other, "s390x"), onPlatform(s.image, runtime.GOARCH)}})
-	path, err := layout.FromPath(l.index(s.image, multi))
+	tars = tarsOf(t, [][]item{{big(), link("link", "big")}, {file("big", "new")}})
+	s.twice = digestOf(gzipped(t, tars[0]))
+	twice := l.image(runtime.GOARCH, types.OCILayer, gzipped, tars...)
+	path, err := layout.FromPath(l.index(s.image, multi, twice))
 	if err != nil {
 		t.Fatal(err)
 	}
 	img, err := path.Image(s.image.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img2, err := path.Image(twice.Digest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,6 +89,7 @@ func newServer(t *testing.T) *server {
 	}
 	for _, err := range []error{
 		remote.Write(remoteRef(t, s.host+"/demo:v1"), img),
+		remote.Write(remoteRef(t, s.host+"/demo:twice"), img2),
 		remote.WriteIndex(remoteRef(t, s.host+"/demo:multi"), idx),
 	} {
 		if err != nil {
@@ -168,56 +177,71 @@ func TestRegistryUnreachable(t *testing.T) {
 	wantError(t, err, s.host+"/demo:v1", fault.Network)
 }
 
-// TestRegistryTransfer breaks the transfer of the lower layer's blob.
+// A transferRow says how the transfer of a blob goes wrong.
+type transferRow struct {
+	name string
+	// cut ends a response after n bytes, flip changes one, on try t of the
+	// blob. ranges lets the server answer closed and open ranges.
+	cut, flip func(try int32) bool
+	ranges    bool
+	want      string
+	kind      fault.Kind
+	tries     int32
+}
+
+func always(int32) bool   { return true }
+func first(n int32) bool  { return n == 1 }
+func second(n int32) bool { return n <= 2 }
+
+// spoil stands in front of a blob and counts how often it is asked for, from
+// the given try on.
+func (s *server) spoil(tt transferRow, blob string, tries *atomic.Int32) {
+	s.door = func(w http.ResponseWriter, r *http.Request, inner http.Handler) {
+		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/sha256:"+blob) {
+			if tt.ranges && r.Method == http.MethodHead {
+				w.Header().Set("Accept-Ranges", "bytes")
+			}
+			inner.ServeHTTP(w, r)
+			return
+		}
+		try := tries.Add(1)
+		rec := httptest.NewRecorder()
+		whole := r.Clone(r.Context())
+		whole.Header.Del("Range")
+		inner.ServeHTTP(rec, whole)
+		body := rec.Body.Bytes()
+		if tt.flip != nil && tt.flip(try) {
+			body[len(body)/4] ^= 1
+		}
+		if tt.cut != nil && try > 0 && tt.cut(try) {
+			w = &cutter{w, int64(len(body) / 3)}
+		}
+		if !tt.ranges {
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+			_, _ = w.Write(body)
+			return
+		}
+		http.ServeContent(w, r, "", started, strings.NewReader(string(body)))
+	}
+}
+
+// TestRegistryTransfer breaks the transfer of the lower layer's blob while it
+// streams.
 func TestRegistryTransfer(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		// cut ends a response after n bytes, flip changes one, on try t of the
-		// blob. ranges lets the server answer closed and open ranges.
-		cut, flip func(try int32) bool
-		ranges    bool
-		want      string
-		kind      fault.Kind
-		tries     int32
-	}{
+	for _, tt := range []transferRow{
 		{name: "untouched", tries: 1},
-		{name: "broken once, from the start again", cut: func(n int32) bool { return n == 1 }, tries: 2},
-		{name: "broken twice, resumed", cut: func(n int32) bool { return n <= 2 }, ranges: true, tries: 3},
-		{name: "always broken", cut: func(int32) bool { return true }, want: "transfer broke at byte", kind: fault.Network, tries: 5},
-		{name: "flipped byte", flip: func(int32) bool { return true }, want: "checksum mismatch", kind: fault.Verify, tries: 1},
-		{name: "flipped byte before a break, resumed", cut: func(n int32) bool { return n == 1 }, flip: func(n int32) bool { return n == 1 }, ranges: true, tries: 3},
+		{name: "broken once, from the start again", cut: first, tries: 2},
+		{name: "broken twice, resumed", cut: second, ranges: true, tries: 3},
+		{name: "always broken", cut: always, want: "transfer broke", kind: fault.Network, tries: 5},
+		{name: "always broken, resumed", cut: func(n int32) bool { return n != 3 }, ranges: true, tries: 3},
+		{name: "flipped byte", flip: always, want: "its content has digest", kind: fault.Verify, tries: 1},
+		{name: "flipped byte before a break", cut: first, flip: first, ranges: true, want: "its content has digest", kind: fault.Verify, tries: 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
 			var tries atomic.Int32
-			s.door = func(w http.ResponseWriter, r *http.Request, inner http.Handler) {
-				if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/sha256:"+s.layer) {
-					if tt.ranges && r.Method == http.MethodHead {
-						w.Header().Set("Accept-Ranges", "bytes")
-					}
-					inner.ServeHTTP(w, r)
-					return
-				}
-				try := tries.Add(1)
-				rec := httptest.NewRecorder()
-				whole := r.Clone(r.Context())
-				whole.Header.Del("Range")
-				inner.ServeHTTP(rec, whole)
-				body := rec.Body.Bytes()
-				if tt.flip != nil && tt.flip(try) {
-					body[len(body)/4] ^= 1
-				}
-				if tt.cut != nil && tt.cut(try) {
-					w = &cutter{w, int64(len(body) / 3)}
-				}
-				if !tt.ranges {
-					w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-					_, _ = w.Write(body)
-					return
-				}
-				http.ServeContent(w, r, "", started, strings.NewReader(string(body)))
-			}
+			s.spoil(tt, s.layer, &tries)
 			got, err := s.read(t, s.host+"/demo:v1", oci.Options{})
 			if n := tries.Load(); n != tt.tries {
 				t.Errorf("blob was asked for %d times; want %d", n, tt.tries)
@@ -231,6 +255,74 @@ func TestRegistryTransfer(t *testing.T) {
 				t.Errorf("error %v, flattened (-want +got):\n%s", err, diff)
 			}
 		})
+	}
+}
+
+// TestRegistrySecondRead breaks the transfer of a blob into the spool; the
+// first read has streamed it.
+func TestRegistrySecondRead(t *testing.T) {
+	for _, tt := range []transferRow{
+		{name: "untouched", tries: 1},
+		{name: "broken once, from the start again", cut: first, tries: 2},
+		{name: "broken twice, resumed", cut: second, ranges: true, tries: 3},
+		{name: "always broken", cut: always, want: "transfer broke at byte", kind: fault.Network, tries: 5},
+		{name: "flipped byte", flip: first, want: "checksum mismatch", kind: fault.Verify, tries: 1},
+		{name: "flipped byte before a break, resumed", cut: first, flip: first, ranges: true, tries: 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			var tries atomic.Int32
+			tries.Store(-1) // the first read is try 0
+			s.spoil(tt, s.twice, &tries)
+			var progress oci.Progress
+			got, err := s.read(t, s.host+"/demo:twice", oci.Options{Progress: func(p oci.Progress) {
+				if p.Done > p.Total || p.Done < progress.Done {
+					t.Errorf("progress %+v after %+v", p, progress)
+				}
+				progress = p
+			}})
+			if n := tries.Load(); n != tt.tries {
+				t.Errorf("blob was asked for %d times; want %d", n, tt.tries)
+			}
+			if tt.want != "" {
+				wantError(t, err, tt.want, tt.kind)
+				wantError(t, err, s.twice[:12], tt.kind)
+				return
+			}
+			want := lines([]found{{Entry: regular("big", 3), content: "new"}, {Entry: regular("link", len(big().body)), content: big().body}})
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("error %v, flattened (-want +got):\n%s", err, diff)
+			}
+			if progress.Done != progress.Total {
+				t.Errorf("last progress is %+v", progress)
+			}
+		})
+	}
+}
+
+// TestReadFilesSpools reads files of one layer several times, which is fetched
+// once for it.
+func TestReadFilesSpools(t *testing.T) {
+	s := newServer(t)
+	var tries atomic.Int32
+	s.spoil(transferRow{}, s.twice, &tries)
+	img, err := resolve(t, s.host+"/demo:twice", oci.Options{SpoolDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := oci.Read(t.Context(), img, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		files, err := p.ReadFiles(t.Context(), []string{"link"}, 1<<21)
+		if err != nil || string(files["link"]) != big().body {
+			t.Errorf("ReadFiles gives %d bytes, %v", len(files["link"]), err)
+		}
+	}
+	if n := tries.Load(); n != 2 {
+		t.Errorf("blob was asked for %d times; want 2", n)
 	}
 }
 
@@ -341,20 +433,22 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestSpoolGone makes sure that a spool that cannot be made is an error.
+// TestSpoolGone makes sure that a spool that cannot be made is an error, where
+// one is needed.
 func TestSpoolGone(t *testing.T) {
 	s := newServer(t)
-	ref, err := oci.ParseReference(s.host + "/demo:v1")
-	if err != nil {
-		t.Fatal(err)
+	for tag, want := range map[string]string{"v1": "", "twice": "spooling layers in"} {
+		img, err := resolve(t, s.host+"/demo:"+tag, oci.Options{SpoolDir: filepath.Join(t.TempDir(), "no")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = read(t, img)
+		if want == "" && err != nil {
+			t.Errorf("reading %s without a spool directory: %v", tag, err)
+		} else if want != "" {
+			wantError(t, err, want, fault.Other)
+		}
 	}
-	img, err := oci.Resolve(context.Background(), ref, oci.Options{SpoolDir: filepath.Join(t.TempDir(), "no")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer img.Close()
-	_, err = oci.ReadIndex(context.Background(), img)
-	wantError(t, err, "spooling layers in", fault.Other)
 }
 
 // TestRegistryStalls lets the server fall silent in the middle of a blob, once.
@@ -398,9 +492,9 @@ func TestRegistryCanceled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = oci.ReadIndex(ctx, img)
+	_, err = oci.Read(ctx, img, nil)
 	if fault.KindOf(err) != fault.Canceled {
-		t.Errorf("ReadIndex = %v; want a canceled context", err)
+		t.Errorf("Read = %v; want a canceled context", err)
 	}
 	if err := img.Close(); err != nil {
 		t.Error(err)

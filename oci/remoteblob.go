@@ -115,9 +115,20 @@ func (b *remoteBlob) request() error {
 		}
 		return &temporaryError{fault.Errorf(fault.Network, "blob %v: %w", b.desc.Digest, err)}
 	}
-	if resp.StatusCode == want {
+	switch resp.StatusCode {
+	case want:
 		b.body = resp.Body
 		return nil
+	case http.StatusOK: // a registry without ranges begins anew
+		if _, err := io.CopyN(io.Discard, resp.Body, b.off); err == nil {
+			b.body = resp.Body
+			return nil
+		}
+		resp.Body.Close()
+		if b.ctx.Err() != nil {
+			return context.Cause(b.ctx)
+		}
+		return &temporaryError{fault.Errorf(fault.Network, "blob %v: transfer broke before byte %d, where it had broken before", b.desc.Digest, b.off)}
 	}
 	resp.Body.Close()
 	return b.statusError(resp.StatusCode)
@@ -127,8 +138,6 @@ func (b *remoteBlob) statusError(code int) error {
 	switch {
 	case code == http.StatusNotFound:
 		return fault.Errorf(fault.Verify, "blob %v is missing in the registry", b.desc.Digest)
-	case code == http.StatusOK:
-		return fault.Errorf(fault.Network, "blob %v: transfer broke at byte %d, and the registry cannot go on from there", b.desc.Digest, b.off)
 	case code == http.StatusTooManyRequests || code >= 500:
 		return &temporaryError{fault.Errorf(fault.Network, "blob %v: the registry answers %d %s", b.desc.Digest, code, http.StatusText(code))}
 	}

@@ -15,15 +15,13 @@ type Options struct {
 	// Platform picks an image out of a multi-platform index ("linux/arm64");
 	// "" means linux on this machine's architecture.
 	Platform string
-	// SpoolDir is where a registry's layers wait between the two passes over
-	// them; "" means os.TempDir. Close removes what was spooled.
+	// SpoolDir is where a layer of a registry lies that must be read twice, and
+	// a compressed archive; "" means os.TempDir. Close gives the room back.
 	SpoolDir string
 	Limits   Limits
 	// Insecure speaks plain HTTP, and nothing else, to the registry. Hosts on
 	// this machine's loopback may always be spoken to without TLS.
 	Insecure bool
-	// Parallel is the number of layers downloaded at a time; 0 means 3.
-	Parallel int
 	// Stall is how long a registry may send nothing in the middle of an answer
 	// before the connection counts as broken; 0 means a minute.
 	Stall time.Duration
@@ -36,8 +34,9 @@ type Options struct {
 
 // Progress tells how far a phase of the work has come.
 type Progress struct {
-	Phase string // "download", "index" or "content"
-	// Done and Total count compressed bytes of layers.
+	Phase string // "read"
+	// Done and Total count compressed bytes of layers. Total grows in the end
+	// when a layer must be read twice.
 	Done, Total int64
 }
 
@@ -46,7 +45,7 @@ type Progress struct {
 type Limits struct {
 	Entries       int   // tar entries of all layers; 2,000,000
 	LayerBytes    int64 // uncompressed bytes of one layer; 32 GiB
-	TotalBytes    int64 // bytes of all regular files of the flattened image, holes included; 64 GiB
+	TotalBytes    int64 // bytes of all regular files, holes included, of the flattened image and of what Contents takes; 64 GiB
 	MetadataBytes int64 // names, link targets and extended attributes of all layers; 512 MiB
 }
 

@@ -17,8 +17,8 @@ import (
 type source interface {
 	// blob opens a blob for one forward pass. What comes out is not checked.
 	blob(ctx context.Context, desc v1.Descriptor) (io.ReadCloser, error)
-	// prepare is told which layers will be read, so that they can be fetched.
-	prepare(ctx context.Context, layers []v1.Descriptor, opt Options) error
+	// again opens a layer that was read before; count is told of its bytes.
+	again(ctx context.Context, desc v1.Descriptor, count func(int64)) (io.ReadCloser, error)
 	Close() error
 }
 
@@ -65,7 +65,13 @@ func (s layoutSource) blob(_ context.Context, desc v1.Descriptor) (io.ReadCloser
 	return rc, nil
 }
 
-func (s layoutSource) prepare(context.Context, []v1.Descriptor, Options) error { return nil }
+func (s layoutSource) again(ctx context.Context, desc v1.Descriptor, count func(int64)) (io.ReadCloser, error) {
+	rc, err := s.blob(ctx, desc)
+	if err != nil {
+		return nil, err
+	}
+	return counted(rc, count), nil
+}
 
 // document reads a small blob and checks it.
 func document(ctx context.Context, src source, desc v1.Descriptor) ([]byte, error) {

@@ -7,54 +7,56 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"sync"
 
 	"github.com/abupdate/abupdate/internal/fault"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 )
 
-// A spool holds a registry's layers on disk between the two passes. A layer
-// that is there has the right digest, and its file no longer has a name:
-// whatever ends this process, the room is given back.
+// A spool holds one layer of a registry on disk, for reads after the first.
+// What is in it has the right digest, and its file has no name: whatever ends
+// this process, the room is given back.
 type spool struct {
-	dir    string
-	items  map[v1.Hash]*spoolItem
-	cancel context.CancelFunc
-	wait   sync.WaitGroup
+	parent string
+	desc   v1.Descriptor
+	f      *os.File // nil: empty
 }
 
-type spoolItem struct {
-	desc v1.Descriptor
-	done chan struct{}
-	f    *os.File // after done, unless err
-	err  error
-}
-
-func newSpool(opt Options, layers []v1.Descriptor) (*spool, error) {
-	s := &spool{items: map[v1.Hash]*spoolItem{}}
-	var need uint64
-	for _, d := range layers {
-		if s.items[d.Digest] == nil {
-			s.items[d.Digest] = &spoolItem{desc: d, done: make(chan struct{})}
-			need += uint64(d.Size)
+// open fetches a layer unless it is the one that is there. Another one gives
+// up its place: the spool never holds more than the largest layer.
+func (s *spool) open(ctx context.Context, client *http.Client, url string, desc v1.Descriptor, count func(int64)) (io.ReadCloser, error) {
+	progress := &blobMeter{count: count, left: desc.Size}
+	if s.f == nil || s.desc.Digest != desc.Digest {
+		if err := s.Close(); err != nil {
+			return nil, err
+		}
+		if err := s.fill(ctx, client, url, desc, progress); err != nil {
+			return nil, err
 		}
 	}
-	parent := opt.SpoolDir
+	progress.add(desc.Size)
+	return io.NopCloser(io.NewSectionReader(s.f, 0, desc.Size)), nil
+}
+
+func (s *spool) fill(ctx context.Context, client *http.Client, url string, desc v1.Descriptor, progress *blobMeter) (err error) {
+	parent := s.parent
 	if parent == "" {
 		parent = os.TempDir()
 	}
-	if err := checkRoom(parent, need); err != nil {
-		return nil, err
+	if err := checkRoom(parent, uint64(desc.Size)); err != nil {
+		return err
 	}
-	var err error
-	if s.dir, err = os.MkdirTemp(parent, "abupdate-spool-*"); err != nil {
-		return nil, spoolError(err)
+	dir, err := os.MkdirTemp(parent, "abupdate-spool-*")
+	if err != nil {
+		return spoolError(err)
 	}
-	return s, nil
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	s.f, err = fetch(ctx, dir, client, url, desc, progress)
+	s.desc = desc
+	return err
 }
 
-// checkRoom says that layers will not fit before the first byte is fetched.
+// checkRoom says that a layer will not fit before the first byte is fetched.
 func checkRoom(dir string, need uint64) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
@@ -76,83 +78,12 @@ func spoolKind(err error) error {
 	return err
 }
 
-// start downloads the layers, the lowest first, a few at a time.
-func (s *spool) start(ctx context.Context, client *http.Client, url func(v1.Hash) string, opt Options, layers []v1.Descriptor) {
-	ctx, s.cancel = context.WithCancel(ctx)
-	meter := newMeter(opt, "download", layers)
-	parallel := opt.Parallel
-	if parallel <= 0 {
-		parallel = 3
-	}
-	queue := make(chan *spoolItem, len(layers))
-	queued := map[v1.Hash]bool{}
-	for _, d := range layers {
-		if !queued[d.Digest] {
-			queued[d.Digest] = true
-			queue <- s.items[d.Digest]
-		}
-	}
-	close(queue)
-	for range min(parallel, len(queued)) {
-		s.wait.Go(func() {
-			for item := range queue {
-				item.f, item.err = s.fetch(ctx, client, url(item.desc.Digest), item.desc, meter)
-				close(item.done)
-				if item.err != nil {
-					s.cancel() // one missing layer makes the others useless
-				}
-			}
-		})
-	}
-}
-
-// open waits for a layer and opens it. ok is false for what was not spooled.
-func (s *spool) open(ctx context.Context, desc v1.Descriptor) (rc io.ReadCloser, ok bool, err error) {
-	item := s.items[desc.Digest]
-	if item == nil {
-		return nil, false, nil
-	}
-	select {
-	case <-item.done:
-	case <-ctx.Done():
-		return nil, true, context.Cause(ctx)
-	}
-	if item.err != nil {
-		return nil, true, s.firstError(item.err)
-	}
-	return io.NopCloser(io.NewSectionReader(item.f, 0, desc.Size)), true, nil
-}
-
-// firstError prefers the failure that stopped the other downloads to the
-// cancellation that it caused.
-func (s *spool) firstError(err error) error {
-	if !errors.Is(err, context.Canceled) {
-		return err
-	}
-	for _, item := range s.items {
-		select {
-		case <-item.done:
-			if item.err != nil && !errors.Is(item.err, context.Canceled) {
-				return item.err
-			}
-		default:
-		}
-	}
-	return err
-}
-
-// Close ends downloads and gives the room back.
+// Close gives the room back.
 func (s *spool) Close() error {
-	if s.cancel != nil {
-		s.cancel()
+	if s.f == nil {
+		return nil
 	}
-	s.wait.Wait()
-	var errs []error
-	for _, item := range s.items {
-		if item.f != nil {
-			errs = append(errs, item.f.Close())
-			item.f = nil
-		}
-	}
-	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+	err := s.f.Close()
+	s.f = nil
+	return err
 }

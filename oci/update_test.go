@@ -71,7 +71,7 @@ func checkUpdate(t *testing.T, ref, digest, squashfs string) {
 	}
 	_, _, err = img.Blob(context.Background(), "application/x")
 	wantError(t, err, "has 0 layers of type application/x", fault.Verify)
-	_, err = oci.ReadIndex(context.Background(), img)
+	_, err = oci.Read(context.Background(), img, nil)
 	wantError(t, err, "is an update", fault.Usage)
 }
 

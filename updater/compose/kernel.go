@@ -30,7 +30,7 @@ var moduleDirs = []string{"usr/lib/modules/", "lib/modules/"}
 // expected.
 func FindKernel(plan *oci.Plan) (Kernel, error) {
 	found := make(map[string]Kernel)
-	for _, e := range plan.Entries {
+	for e := range plan.Entries() {
 		release, ok := kernelRelease(e.Path)
 		if !ok {
 			continue

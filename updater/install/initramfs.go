@@ -101,7 +101,7 @@ var _ build.ModuleSource = planModules{}
 // Names implements build.ModuleSource.
 func (m planModules) Names() ([]string, error) {
 	var names []string
-	for _, e := range m.plan.Entries {
+	for e := range m.plan.Entries() {
 		if name, ok := strings.CutPrefix(e.Path, m.dir+"/"); ok && (e.Type == fstree.Regular || e.Type == fstree.Hardlink) {
 			names = append(names, name)
 		}

@@ -71,7 +71,7 @@ func shrink(l disk.Layout, size disk.Size) disk.Layout {
 // compressed: content, the padding of every file's run of blocks, and tables.
 func worstImage(plan *oci.Plan) int64 {
 	const padding, metadata = 4096, 256
-	return plan.Bytes + int64(plan.Files)*padding + int64(len(plan.Entries))*metadata
+	return plan.Bytes + int64(plan.Files)*padding + int64(plan.Tree.Len())*metadata
 }
 
 func roundUp(n, unit disk.Size) disk.Size { return (n + unit - 1) / unit * unit }

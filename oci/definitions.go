@@ -1,0 +1,75 @@
+package oci
+
+import "github.com/abupdate/abupdate/internal/fstree"
+
+// definitions finds the last entry that a layer has for a path. It holds 12
+// bytes for each entry while the whiteouts of the layer are resolved.
+type definitions struct {
+	log   *headerLog
+	last  map[uint64]uint32 // by hash: the number of the last entry
+	known map[string]definition
+}
+
+// A definition is what a layer puts at a path; the zero Type is nothing.
+type definition struct {
+	typ  fstree.Type
+	link string
+}
+
+func newDefinitions(l *headerLog) *definitions {
+	d := &definitions{log: l, last: make(map[uint64]uint32, l.entries), known: map[string]definition{}}
+	for n, r := range l.all(false) {
+		if r.kind == object {
+			d.last[hashPath(r.Path)] = uint32(n)
+		}
+	}
+	return d
+}
+
+func (d *definitions) find(path string) definition {
+	if def, ok := d.known[path]; ok {
+		return def
+	}
+	var def definition
+	if n, ok := d.last[hashPath(path)]; ok {
+		r := d.log.entry(int(n))
+		if r.Path != path {
+			r = d.scan(path) // another path has the same hash
+		}
+		if r != nil {
+			def = definition{r.Type, r.Linkname}
+		}
+	}
+	d.known[path] = def
+	return def
+}
+
+func (d *definitions) scan(path string) *record {
+	var found *record
+	for _, r := range d.log.all(false) {
+		if r.kind == object && r.Path == path {
+			c := *r
+			found = &c
+		}
+	}
+	return found
+}
+
+// shadow resolves a whiteout's directory as the finished layer will have it.
+// Where the layer puts a directory in the place of a lower symlink (overlayfs
+// then marks it opaque), what the symlink led to must not be touched.
+func (d *definitions) shadow(t *fstree.Tree) override {
+	return func(path string, n fstree.Node) (fstree.Node, string) {
+		switch def := d.find(path); {
+		case def.typ == 0 && n != fstree.NoNode && t.Type(n) == fstree.Symlink:
+			return fstree.NoNode, t.Entry(n).Linkname
+		case def.typ == 0:
+			return n, ""
+		case def.typ == fstree.Symlink:
+			return fstree.NoNode, def.link
+		case def.typ == fstree.Directory && isDir(t, n):
+			return n, ""
+		}
+		return fstree.NoNode, ""
+	}
+}

@@ -1,0 +1,241 @@
+package oci
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/fstree"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Small files with these names are kept from the first pass, so that asking
+// for them does not cost a pass of its own.
+const (
+	keptName  = "os-release"
+	keptBytes = 64 << 10 // of one file
+	keptTotal = 1 << 20  // of all
+)
+
+// Contents takes the contents of regular files, one after the other.
+// squashfs.Writer is one.
+type Contents interface {
+	// File takes the content of a file of size bytes, more than none, and
+	// returns what names it in the tree. The path is the name in the layer: a
+	// hint, since the file may end up elsewhere. What File leaves unread is
+	// passed over.
+	File(path string, size int64, r io.Reader) (fstree.Content, error)
+}
+
+// Read reads an image and flattens it. Every layer is read to its end, the
+// highest first, and its digest, size and diffID are checked. The content of
+// each file that no upper layer hides goes to contents while its layer is
+// read: bytes come in an order that is always the same for one image. When
+// contents is nil, only headers are read.
+//
+// A content that turns out to be needed after all (a hardlink to a name that
+// an upper layer hid) costs a second read of its layer, in the end; one that
+// turns out not to be needed is counted in Plan.Unused.
+//
+// Digests are known at the end of a layer only: when Read fails, contents has
+// taken bytes that are good for nothing, and the caller must drop them.
+func Read(ctx context.Context, img *Image, contents Contents) (*Plan, error) {
+	if err := img.checkLayers(); err != nil {
+		return nil, err
+	}
+	descs, diffIDs := img.manifest.Layers, img.config.RootFS.DiffIDs
+	rd := &reader{
+		img: img, contents: contents, limits: img.opt.Limits.withDefaults(), meter: newMeter(img.opt, "read", descs),
+		attrs: new(attrTable), hidden: hiddenSet{}, layers: make([]*layerLog, len(descs)), keptLeft: keptTotal,
+	}
+	seen := map[v1.Hash]int{}
+	for i := len(descs) - 1; i >= 0; i-- {
+		if j, ok := seen[descs[i].Digest]; ok && diffIDs[i] == diffIDs[j] {
+			rd.layers[i] = rd.layers[j] // listed twice; flattening does not change it
+			rd.layers[i].uses++
+			rd.meter.add(descs[i].Size)
+			continue
+		}
+		seen[descs[i].Digest] = i
+		if err := rd.read(ctx, i); err != nil {
+			return nil, img.explain(i, err)
+		}
+	}
+	rd.hidden = nil
+	return rd.plan(ctx)
+}
+
+// checkLayers makes sure that there are layers of files to read.
+func (img *Image) checkLayers() error {
+	if img.IsUpdate() {
+		return fault.Errorf(fault.Usage, "%v: is an update, which has no layers of files", img.ref)
+	}
+	layers, diffIDs := img.manifest.Layers, img.config.RootFS.DiffIDs
+	if len(layers) != len(diffIDs) {
+		return fault.Errorf(fault.Verify, "%v: manifest has %d layers, config %d diffIDs", img.ref, len(layers), len(diffIDs))
+	}
+	for i, d := range layers {
+		if !isLayerType(d.MediaType) {
+			return fault.Errorf(fault.Usage, "%s: is of type %q, not a file system layer", img.layerName(i), d.MediaType)
+		}
+	}
+	return nil
+}
+
+// A layerLog is what is left of a layer that was read.
+type layerLog struct {
+	headerLog
+	top  int // the highest place where it is listed
+	uses int // places that are still to be flattened
+	kept map[uint32][]byte
+}
+
+// A reader counts against the limits over all layers.
+type reader struct {
+	img      *Image
+	contents Contents
+	limits   Limits
+	meter    *meter
+	attrs    *attrTable
+	hidden   hiddenSet
+	layers   []*layerLog
+
+	entries  int
+	metadata int64
+	given    int64 // bytes that went to contents
+	keptLeft int64
+}
+
+// A contentsError is one that Contents returned, not the image's fault.
+type contentsError struct{ error }
+
+func (e *contentsError) Unwrap() error { return e.error }
+
+// explain names the layer that an error is about.
+func (img *Image) explain(i int, err error) error {
+	var own *contentsError
+	if errors.As(err, &own) {
+		return own.error
+	}
+	return fmt.Errorf("%s: %w", img.layerName(i), err)
+}
+
+func (rd *reader) read(ctx context.Context, i int) error {
+	desc, diffID := rd.img.manifest.Layers[i], rd.img.config.RootFS.DiffIDs[i]
+	h, err := v1.Hasher(diffID.Algorithm)
+	if err != nil {
+		return fault.Errorf(fault.Verify, "diffID %v: %w", diffID, err)
+	}
+	blob, err := rd.img.src.blob(ctx, desc)
+	if err != nil {
+		return err
+	}
+	check := &plainCheck{h: h, limit: rd.limits.LayerBytes}
+	lr, err := openLayer(ctx, counted(blob, rd.meter.add), desc, check.add)
+	if err != nil {
+		return err
+	}
+	defer lr.Close()
+	l := &layerLog{headerLog: headerLog{attrs: rd.attrs}, top: i, uses: 1}
+	err = rd.readTar(lr, l)
+	if err == nil {
+		_, err = io.Copy(io.Discard, lr) // padding behind the tar's end
+	}
+	if err := lr.verdict(err); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != diffID.Hex {
+		return fault.Errorf(fault.Verify, "uncompressed content has digest %s:%s; config says %v", diffID.Algorithm, got, diffID)
+	}
+	l.finish()
+	rd.layers[i] = l
+	if i > 0 {
+		for _, r := range l.all(false) {
+			rd.hidden.add(&r.header)
+		}
+	}
+	return nil
+}
+
+func (rd *reader) readTar(lr io.Reader, l *layerLog) error {
+	tr := tar.NewReader(lr)
+	for ordinal := uint32(0); ; ordinal++ {
+		th, err := tr.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading as tar after %d entries: %w", ordinal, noEOF(err))
+		}
+		if rd.entries++; rd.entries > rd.limits.Entries {
+			return fault.Errorf(fault.Refused, "image has more than %d entries", rd.limits.Entries)
+		}
+		h, ok, err := convert(th)
+		if err != nil {
+			return fault.Errorf(fault.Verify, "entry %q: %w", th.Name, err)
+		}
+		if !ok {
+			continue
+		}
+		h.ordinal = ordinal
+		if rd.metadata += h.metadataBytes(); rd.metadata > rd.limits.MetadataBytes {
+			return fault.Errorf(fault.Refused, "image has more than %d bytes of names and extended attributes", rd.limits.MetadataBytes)
+		}
+		r := record{header: h, content: fstree.NoContent}
+		if h.Type == fstree.Regular && h.Size > 0 {
+			if r.content, err = rd.content(l, &h, tr); err != nil {
+				return fmt.Errorf("entry %q: %w", th.Name, err)
+			}
+		}
+		l.append(&r)
+	}
+}
+
+// content gives a file's content away unless an upper layer hides it.
+func (rd *reader) content(l *layerLog, h *header, tr io.Reader) (fstree.Content, error) {
+	if h.Size <= min(keptBytes, rd.keptLeft) && strings.HasSuffix(h.Path, keptName) {
+		b := make([]byte, h.Size)
+		if _, err := io.ReadFull(tr, b); err != nil {
+			return fstree.NoContent, noEOF(err)
+		}
+		l.keep(h.ordinal, b)
+		rd.keptLeft -= h.Size
+		tr = bytes.NewReader(b)
+	}
+	if rd.contents == nil || rd.hidden.covers(h.Path) {
+		return fstree.NoContent, nil
+	}
+	return rd.give(h.Path, h.Size, tr)
+}
+
+func (l *layerLog) keep(ordinal uint32, b []byte) {
+	if l.kept == nil {
+		l.kept = map[uint32][]byte{}
+	}
+	l.kept[ordinal] = b
+}
+
+// give lets contents have one file. What was given is bounded even where no
+// name is left for it: a sparse file costs its publisher nothing.
+func (rd *reader) give(path string, size int64, r io.Reader) (fstree.Content, error) {
+	if rd.given += size; rd.given > rd.limits.TotalBytes || rd.given < 0 {
+		return fstree.NoContent, fault.Errorf(fault.Refused, "files have more than %d bytes", rd.limits.TotalBytes)
+	}
+	content := &contentReader{r: r, left: size}
+	c, err := rd.contents.File(path, size, content)
+	switch {
+	case content.err != nil: // the source's failure explains the other
+		return c, content.err
+	case err != nil:
+		return c, &contentsError{err}
+	case c == fstree.NoContent:
+		return c, &contentsError{fmt.Errorf("taking %q: %d bytes have no content", path, size)}
+	}
+	return c, nil
+}

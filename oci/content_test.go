@@ -234,6 +234,7 @@ var readRows = []readRow{
 	{name: "from the highest layer down", layers: [][]item{{file("a", "1"), file("b", "2")}, {file("d", "3"), file("c", "4")}}, taken: []string{"d", "c", "a", "b"}},
 	{name: "hidden names are passed over", layers: [][]item{{file("a", "1"), file("b", "2"), file("d/x", "3"), file("e/x", "4"), file("k/x", "5")}, {file("a", "6"), wh(".wh.b"), wh("d/.wh..wh..opq"), fifo("e"), dir("k")}},
 		taken: []string{"a", "k/x"}},
+	{name: "an entry for the root hides nothing", layers: [][]item{{file("a", "1"), dir("./")}, {dir("./"), file("b", "2")}}, taken: []string{"b", "a"}},
 	{name: "an opaque root hides all", layers: [][]item{{file("a", "1")}, {wh(".wh..wh..opq"), file("b", "2")}}, taken: []string{"b"}},
 	{name: "a name of a middle layer", layers: [][]item{{file("a", "1")}, {file("a", "2")}, {file("b", "3")}}, taken: []string{"b", "a"}},
 	{name: "one name two times in a layer", layers: [][]item{{file("a", "12"), file("a", "3")}}, taken: []string{"a", "a"}, unused: 2},

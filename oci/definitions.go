@@ -6,6 +6,7 @@ import "github.com/abupdate/abupdate/internal/fstree"
 // bytes for each entry while the whiteouts of the layer are resolved.
 type definitions struct {
 	log   *headerLog
+	mask  uint64
 	last  map[uint64]uint32 // by hash: the number of the last entry
 	known map[string]definition
 }
@@ -16,11 +17,11 @@ type definition struct {
 	link string
 }
 
-func newDefinitions(l *headerLog) *definitions {
-	d := &definitions{log: l, last: make(map[uint64]uint32, l.entries), known: map[string]definition{}}
+func newDefinitions(l *headerLog, mask uint64) *definitions {
+	d := &definitions{log: l, mask: mask, last: make(map[uint64]uint32, l.entries), known: map[string]definition{}}
 	for n, r := range l.all(false) {
 		if r.kind == object {
-			d.last[hashPath(r.Path)] = uint32(n)
+			d.last[hashPath(r.Path)&mask] = uint32(n)
 		}
 	}
 	return d
@@ -31,7 +32,7 @@ func (d *definitions) find(path string) definition {
 		return def
 	}
 	var def definition
-	if n, ok := d.last[hashPath(path)]; ok {
+	if n, ok := d.last[hashPath(path)&d.mask]; ok {
 		r := d.log.entry(int(n))
 		if r.Path != path {
 			r = d.scan(path) // another path has the same hash

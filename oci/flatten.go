@@ -11,6 +11,7 @@ import (
 
 // A flattened tree, and where its objects come from.
 type flattened struct {
+	mask    uint64 // of hashes
 	tree    *fstree.Tree
 	origins origins
 	dropped map[uint32]uint32 // by object: droppedSet of its entry
@@ -19,7 +20,7 @@ type flattened struct {
 // flatten applies the layers to an empty root, the lowest first, and gives
 // their logs back.
 func flatten(img *Image, layers []*layerLog) (*flattened, error) {
-	f := &flattened{tree: fstree.NewTree(), dropped: map[uint32]uint32{}}
+	f := &flattened{mask: img.mask(), tree: fstree.NewTree(), dropped: map[uint32]uint32{}}
 	for i, l := range layers {
 		l.uses--
 		a := applier{flattened: f, layer: i, log: l, at: place{tree: f.tree}}
@@ -82,7 +83,7 @@ type removal struct {
 // whiteouts do not change where other whiteouts lead.
 func (a *applier) applyWhiteouts() (string, error) {
 	var removals []removal
-	shadow := newDefinitions(&a.log.headerLog).shadow(a.tree)
+	shadow := newDefinitions(&a.log.headerLog, a.mask).shadow(a.tree)
 	for _, r := range a.log.all(false) {
 		if r.kind == object {
 			continue

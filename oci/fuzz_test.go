@@ -74,6 +74,12 @@ func compareWithModel(t *testing.T, program []byte) {
 		t.Errorf("taken in the first pass (-model +got):\n%s\n%s", diff, describe(layers))
 	}
 	readTwice(t, oci.MemoryImage(oci.Options{}, tars...), got)
+	weak := oci.MemoryImage(oci.Options{}, tars...)
+	oci.WeakHash(weak)
+	again, _, err := read(t, weak)
+	if diff := cmp.Diff(lines(want), lines(again)); err != nil || diff != "" {
+		t.Errorf("paths with the same hash: error %v, flattened (-model +got):\n%s\n%s", err, diff, describe(layers))
+	}
 }
 
 // readTwice reads all headers first and all contents then.

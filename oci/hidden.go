@@ -7,10 +7,16 @@ import "github.com/abupdate/abupdate/internal/fstree"
 // contents are passed over; the tree decides. Two names with one hash, or a
 // symlink on the way, cost a second read of a layer and change no result, so
 // the hash is fixed: the same image is always read in the same order.
-type hiddenSet map[uint64]struct{}
+type hiddenSet struct {
+	keys map[uint64]struct{}
+	mask uint64
+}
+
+func newHiddenSet(mask uint64) *hiddenSet { return &hiddenSet{map[uint64]struct{}{}, mask} }
 
 // FNV-1a of a path is the key of the name itself; with a slash behind it, the
-// key of everything below that name.
+// key of everything below that name. Nothing but the key of everything below
+// the root has no bytes.
 const (
 	fnvOffset = 14695981039346656037
 	fnvPrime  = 1099511628211
@@ -28,40 +34,38 @@ func hashPath(path string) uint64 {
 
 // add notes what an entry hides. A directory over a directory hides nothing
 // below it.
-func (s hiddenSet) add(h *header) {
+func (s *hiddenSet) add(h *header) {
 	name := hashPath(h.Path)
 	below := hashByte(name, '/')
-	if h.Path == "" {
+	if h.Path == "" { // nothing hides the root itself
 		below = name
+	} else if h.kind != opaque {
+		s.keys[name&s.mask] = struct{}{}
 	}
-	switch {
-	case h.kind == opaque:
-		s[below] = struct{}{}
-	case h.kind == object && h.Type == fstree.Directory:
-		s[name] = struct{}{}
-	default:
-		s[name], s[below] = struct{}{}, struct{}{}
+	if h.kind != object || h.Type != fstree.Directory {
+		s.keys[below&s.mask] = struct{}{}
 	}
 }
 
+func (s *hiddenSet) has(hash uint64) bool {
+	_, ok := s.keys[hash&s.mask]
+	return ok
+}
+
 // covers reports whether upper layers hide the file at path.
-func (s hiddenSet) covers(path string) bool {
-	if len(s) == 0 {
+func (s *hiddenSet) covers(path string) bool {
+	if len(s.keys) == 0 {
 		return false
 	}
 	h := uint64(fnvOffset)
-	for i := range len(path) {
-		if path[i] == '/' || i == 0 {
-			key := h
-			if i > 0 {
-				key = hashByte(h, '/')
-			}
-			if _, ok := s[key]; ok {
-				return true
-			}
-		}
-		h = hashByte(h, path[i])
+	if s.has(h) { // an opaque root
+		return true
 	}
-	_, ok := s[h]
-	return ok
+	for i := range len(path) {
+		h = hashByte(h, path[i])
+		if path[i] == '/' && s.has(h) {
+			return true
+		}
+	}
+	return s.has(h)
 }

@@ -23,6 +23,8 @@ type Image struct {
 	manifest    v1.Manifest
 	configRaw   []byte
 	config      v1.ConfigFile
+
+	hashMask uint64 // of hashPath; 0 for all bits, less for tests of collisions
 }
 
 // newImage reads what a manifest says. On success the image owns src.

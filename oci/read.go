@@ -52,7 +52,7 @@ func Read(ctx context.Context, img *Image, contents Contents) (*Plan, error) {
 	descs, diffIDs := img.manifest.Layers, img.config.RootFS.DiffIDs
 	rd := &reader{
 		img: img, contents: contents, limits: img.opt.Limits.withDefaults(), meter: newMeter(img.opt, "read", descs),
-		attrs: new(attrTable), hidden: hiddenSet{}, layers: make([]*layerLog, len(descs)), keptLeft: keptTotal,
+		attrs: new(attrTable), hidden: newHiddenSet(img.mask()), layers: make([]*layerLog, len(descs)), keptLeft: keptTotal,
 	}
 	seen := map[v1.Hash]int{}
 	for i := len(descs) - 1; i >= 0; i-- {
@@ -69,6 +69,13 @@ func Read(ctx context.Context, img *Image, contents Contents) (*Plan, error) {
 	}
 	rd.hidden = nil
 	return rd.plan(ctx)
+}
+
+func (img *Image) mask() uint64 {
+	if img.hashMask == 0 {
+		return ^uint64(0)
+	}
+	return img.hashMask
 }
 
 // checkLayers makes sure that there are layers of files to read.
@@ -103,7 +110,7 @@ type reader struct {
 	limits   Limits
 	meter    *meter
 	attrs    *attrTable
-	hidden   hiddenSet
+	hidden   *hiddenSet
 	layers   []*layerLog
 
 	entries  int

@@ -3,7 +3,6 @@ package qemutests
 import (
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -122,16 +121,27 @@ func writeSquashfs(t *testing.T, file string, tree []squashfstest.File, opt squa
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range tree {
-		var content io.Reader
-		if e.Type == fstree.Regular {
-			content = e.Content.Reader()
-		}
-		if err := w.Add(e.Entry, content); err != nil {
-			t.Fatal(err)
+	names := fstree.NewTree()
+	for _, links := range []bool{false, true} { // links after what they link to
+		for _, e := range tree {
+			if (e.Type == fstree.Hardlink) != links {
+				continue
+			}
+			n, err := names.Add(e.Entry)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Type != fstree.Regular {
+				continue
+			}
+			content, err := w.File(e.Path, e.Size, e.Content.Reader())
+			if err != nil {
+				t.Fatal(err)
+			}
+			names.SetContent(n, content)
 		}
 	}
-	if _, err := w.Close(); err != nil {
+	if _, err := w.Close(names); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -35,20 +35,20 @@ func BenchmarkWriter(b *testing.B) {
 // benchOne writes one large file and the same bytes again as small ones.
 func benchOne(b *testing.B, whole []byte, opt squashfs.Options) {
 	sink := &discard{}
-	w, err := squashfs.NewWriter(sink, opt)
+	w, err := newCreator(sink, opt)
 	if err != nil {
 		b.Fatal(err)
 	}
 	half := len(whole) / 2
-	if err := w.Add(fstree.Entry{Path: "large", Type: fstree.Regular, Size: int64(half)}, &slice{whole[:half]}); err != nil {
+	if err := w.add(fstree.Entry{Path: "large", Type: fstree.Regular, Size: int64(half)}, &slice{whole[:half]}); err != nil {
 		b.Fatal(err)
 	}
 	for i := half; i < len(whole); i += 8192 {
-		if err := w.Add(fstree.Entry{Path: fmt.Sprint(i), Type: fstree.Regular, Size: 8192}, &slice{whole[i : i+8192]}); err != nil {
+		if err := w.add(fstree.Entry{Path: fmt.Sprint(i), Type: fstree.Regular, Size: 8192}, &slice{whole[i : i+8192]}); err != nil {
 			b.Fatal(err)
 		}
 	}
-	if _, err := w.Close(); err != nil {
+	if _, err := w.close(); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportMetric(float64(sink.n)/float64(len(whole)), "ratio")
@@ -57,16 +57,16 @@ func benchOne(b *testing.B, whole []byte, opt squashfs.Options) {
 func BenchmarkEntries(b *testing.B) {
 	const count = 20_000
 	for b.Loop() {
-		w, err := squashfs.NewWriter(&discard{}, squashfs.Options{})
+		w, err := newCreator(&discard{}, squashfs.Options{})
 		if err != nil {
 			b.Fatal(err)
 		}
 		for i := range count {
-			if err := w.Add(fstree.Entry{Path: fmt.Sprintf("a/%d/%d", i/100, i), Type: fstree.FIFO}, nil); err != nil {
+			if err := w.add(fstree.Entry{Path: fmt.Sprintf("a/%d/%d", i/100, i), Type: fstree.FIFO}, nil); err != nil {
 				b.Fatal(err)
 			}
 		}
-		if _, err := w.Close(); err != nil {
+		if _, err := w.close(); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,14 +3,14 @@ package squashfs
 import (
 	"bytes"
 	"errors"
-	"fmt"
 
 	"github.com/abupdate/abupdate/internal/fstree"
 )
 
-// Close writes what is left: the last fragment block, the tables, and with
-// WriteFirst the block that makes an image of it all.
-func (w *Writer) Close() (Stats, error) {
+// Close writes what is left: the last fragment block, the tables of what the
+// tree holds, and with WriteFirst the block that makes an image of it all. The
+// contents that the tree names must come from File. The tree is sorted.
+func (w *Writer) Close(tree *fstree.Tree) (Stats, error) {
 	if w.err != nil {
 		return Stats{}, w.err
 	}
@@ -20,7 +20,7 @@ func (w *Writer) Close() (Stats, error) {
 	w.err = errClosed
 	err := w.pipe.finish()
 	if err == nil {
-		err = w.finish()
+		err = w.finish(tree)
 	}
 	stats := w.stats
 	if err != nil {
@@ -34,26 +34,28 @@ func (w *Writer) Close() (Stats, error) {
 // A closing is what Close needs besides the Writer.
 type closing struct {
 	*Writer
-	c      compressor
-	inodes *metadataWriter
-	dirs   *metadataWriter
-	refs   []uint64 // of inodes, by inode number - 1; noRef before they are written
-	buf    []byte
-	super  superblock
+	c       compressor
+	tree    *fstree.Tree
+	ids     ids
+	xattrs  xattrs
+	inodes  *metadataWriter
+	dirs    *metadataWriter
+	inodeOf []uint32 // inode numbers by object, 0 for none
+	refs    []uint64 // of inodes, by inode number - 1; noRef before they are written
+	buf     []byte
+	super   superblock
 }
 
 const noRef = ^uint64(0)
 
-func (w *Writer) finish() error {
+func (w *Writer) finish(tree *fstree.Tree) error {
 	c, err := newCompressor(w.opt, metadataSize)
 	if err != nil {
 		return err
 	}
-	if err := w.tree.resolve(); err != nil {
-		return err
-	}
-	w.tree.sort()
-	k := &closing{Writer: w, c: c}
+	w.byTag, w.whole, w.group = nil, nil, group{} // room for what follows
+	tree.Sort()
+	k := &closing{Writer: w, c: c, tree: tree, inodeOf: make([]uint32, tree.Objects())}
 	dirs := k.number()
 	dataEnd := w.out.pos - w.out.padded
 	if err := k.writeTables(dirs); err != nil {
@@ -73,22 +75,24 @@ func (w *Writer) finish() error {
 
 // number gives every inode its number, level by level, so that the numbers in
 // one directory are close to each other. It returns the directories in order.
-func (k *closing) number() []uint32 {
+func (k *closing) number() []fstree.Node {
 	next := uint32(1)
-	k.tree.at(root).inode = next
-	dirs := []uint32{root}
+	k.inodeOf[k.tree.Object(fstree.Root)] = next
+	dirs := []fstree.Node{fstree.Root}
 	for i := 0; i < len(dirs); i++ {
-		for _, child := range k.tree.children(dirs[i]) {
-			n := k.tree.at(k.tree.target(child))
-			if k.tree.at(child).typ == fstree.Hardlink {
+		for n := range k.tree.Children(dirs[i]) {
+			object := k.tree.Object(n)
+			if k.inodeOf[object] != 0 {
 				k.stats.Links++
+				continue
 			}
-			if n.inode == 0 {
-				next++
-				n.inode = next
-			}
-			if n.typ == fstree.Directory {
-				dirs = append(dirs, child)
+			next++
+			k.inodeOf[object] = next
+			switch k.tree.Type(n) {
+			case fstree.Directory:
+				dirs = append(dirs, n)
+			case fstree.Regular:
+				k.stats.Files++
 			}
 		}
 	}
@@ -99,7 +103,7 @@ func (k *closing) number() []uint32 {
 	return dirs
 }
 
-func (k *closing) writeTables(dirs []uint32) (err error) {
+func (k *closing) writeTables(dirs []fstree.Node) (err error) {
 	if err := k.align(); err != nil {
 		return err
 	}
@@ -108,13 +112,13 @@ func (k *closing) writeTables(dirs []uint32) (err error) {
 	k.inodes, k.dirs = newMetadataWriter(k.out, k.c), newMetadataWriter(&dirTable, k.c)
 	for i := len(dirs) - 1; i >= 0; i-- { // a directory's entries name inodes: deepest first
 		if err := k.directory(dirs[i]); err != nil {
-			return fmt.Errorf("listing %q: %w", k.tree.path(dirs[i]), err)
+			return err
 		}
 	}
 	if err := errors.Join(k.inodes.flush(), k.dirs.flush()); err != nil {
 		return err
 	}
-	k.super.rootInode = k.refs[k.tree.at(root).inode-1]
+	k.super.rootInode = k.refs[k.inodeOf[k.tree.Object(fstree.Root)]-1]
 	k.super.inodes = uint32(len(k.refs))
 
 	if err := k.align(); err != nil {
@@ -161,7 +165,7 @@ func (k *closing) writeLookups() error {
 	}
 	k.super.idTable = uint64(start)
 
-	start, err = k.xattrs.write(k.out, k.c)
+	start, err = k.xattrs.write(k.tree, k.out, k.c)
 	k.super.xattrTable = uint64(start)
 	return err
 }

@@ -32,7 +32,6 @@ func (c *content) blockCount(blockSize int) int64 {
 // addContent takes in size bytes of r and returns the content's number, or
 // none for an empty file.
 func (w *Writer) addContent(path string, size int64, r io.Reader) (uint32, error) {
-	w.stats.Files++
 	w.stats.DataIn += size
 	switch {
 	case size < 0:

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
+	"github.com/abupdate/abupdate/internal/fstree"
 	"github.com/abupdate/abupdate/squashfs"
 	"github.com/abupdate/abupdate/squashfs/squashfstest"
 )
@@ -42,29 +44,64 @@ type discard struct{ n int64 }
 func (d *discard) Write(p []byte) (int, error) { d.n += int64(len(p)); return len(p), nil }
 func (d *discard) WriteFirst([]byte) error     { return nil }
 
-// addAll passes files to w.
-func addAll(w *squashfs.Writer, files []squashfstest.File) error {
-	for _, f := range files {
-		if err := w.Add(f.Entry, f.Content.Reader()); err != nil {
-			return err
+// A creator is a Writer and the tree for it.
+type creator struct {
+	*squashfs.Writer
+	tree    *fstree.Tree
+	refused error // by the tree: the Writer does not know of it
+}
+
+func newCreator(sink squashfs.Sink, opt squashfs.Options) (*creator, error) {
+	w, err := squashfs.NewWriter(sink, opt)
+	return &creator{Writer: w, tree: fstree.NewTree()}, err
+}
+
+// add passes one object on.
+func (c *creator) add(e fstree.Entry, content io.Reader) error {
+	n, err := c.tree.Add(e)
+	if err != nil {
+		c.refused = err
+	}
+	if err != nil || e.Type != fstree.Regular {
+		return err
+	}
+	data, err := c.File(e.Path, e.Size, content)
+	if err == nil {
+		c.tree.SetContent(n, data)
+	}
+	return err
+}
+
+// addAll passes files on, hardlinks after what they may link to.
+func (c *creator) addAll(files []squashfstest.File) error {
+	for _, links := range []bool{false, true} {
+		for _, f := range files {
+			if (f.Type == fstree.Hardlink) != links {
+				continue
+			}
+			if err := c.add(f.Entry, f.Content.Reader()); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+func (c *creator) close() (squashfs.Stats, error) { return c.Close(c.tree) }
+
 // build makes an image of files in memory.
 func build(t testing.TB, files []squashfstest.File, opt squashfs.Options) ([]byte, squashfs.Stats) {
 	t.Helper()
 	var sink memory
-	w, err := squashfs.NewWriter(&sink, opt)
+	w, err := newCreator(&sink, opt)
 	if err != nil {
 		t.Fatalf("NewWriter(%+v): %v", opt, err)
 	}
 	defer w.Abort()
-	if err := addAll(w, files); err != nil {
+	if err := w.addAll(files); err != nil {
 		t.Fatal(err)
 	}
-	stats, err := w.Close()
+	stats, err := w.close()
 	if err != nil {
 		t.Fatalf("Close(): %v", err)
 	}

@@ -28,7 +28,7 @@ var le = binary.LittleEndian
 // appendHeader appends what every inode starts with:
 //
 //	type, mode, uid, gid uint16 | mtime, inode number uint32
-func appendHeader(b []byte, n *node, ext bool) []byte {
+func appendHeader(b []byte, n node, ext bool) []byte {
 	typ := inodeTypes[n.typ]
 	if ext {
 		typ += extended
@@ -46,7 +46,7 @@ func appendHeader(b []byte, n *node, ext bool) []byte {
 //
 //	basic:    start, fragment, offset, size uint32 | block sizes
 //	extended: start, size, sparse uint64 | nlink, fragment, offset, xattr uint32 | block sizes
-func appendFile(b []byte, n *node, c content, r run) []byte {
+func appendFile(b []byte, n node, c content, r run) []byte {
 	ext := n.nlink > 1 || n.xattr != none || r.sparse > 0 || c.size > 1<<32-1 || r.start > 1<<32-1
 	b = appendHeader(b, n, ext)
 	if !ext {
@@ -67,7 +67,7 @@ func appendFile(b []byte, n *node, c content, r run) []byte {
 // appendOther appends the inode of a symlink, device, fifo or socket:
 //
 //	nlink uint32 | symlink: length uint32, target; device: number uint32 | extended: xattr uint32
-func appendOther(b []byte, n *node, target []byte) []byte {
+func appendOther(b []byte, n node, target []byte) []byte {
 	ext := n.xattr != none
 	b = appendHeader(b, n, ext)
 	b = le.AppendUint32(b, n.nlink)
@@ -76,7 +76,7 @@ func appendOther(b []byte, n *node, target []byte) []byte {
 		b = le.AppendUint32(b, uint32(len(target)))
 		b = append(b, target...)
 	case fstree.CharDevice, fstree.BlockDevice:
-		b = le.AppendUint32(b, n.data)
+		b = le.AppendUint32(b, n.device)
 	}
 	if ext {
 		b = le.AppendUint32(b, n.xattr)
@@ -102,7 +102,7 @@ const dirOverhead = 3
 //	extended: nlink, size, block, parent uint32 | index count, offset uint16 | xattr uint32 | index
 //
 // The index is only worth its bytes when it saves reading a metadata block.
-func appendDir(b []byte, n *node, l listing, parent uint32) []byte {
+func appendDir(b []byte, n node, l listing, parent uint32) []byte {
 	ext := n.xattr != none || l.size > metadataSize
 	b = appendHeader(b, n, ext)
 	if !ext {

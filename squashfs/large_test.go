@@ -38,14 +38,14 @@ func (s *sparseFile) WriteFirst(block []byte) error {
 	return err
 }
 
-func sparseImage(t *testing.T, from int64, opt squashfs.Options, add func(w *squashfs.Writer) error) (string, squashfs.Stats) {
+func sparseImage(t *testing.T, from int64, opt squashfs.Options, add func(w *creator) error) (string, squashfs.Stats) {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "image.squashfs"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	w, err := squashfs.NewWriter(&sparseFile{f: f, off: 4096, from: from}, opt)
+	w, err := newCreator(&sparseFile{f: f, off: 4096, from: from}, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func sparseImage(t *testing.T, from int64, opt squashfs.Options, add func(w *squ
 	if err := add(w); err != nil {
 		t.Fatal(err)
 	}
-	stats, err := w.Close()
+	stats, err := w.close()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,12 +78,12 @@ func TestImageOver4GiB(t *testing.T) {
 		file("after/large", squashfstest.Noise(2, 3<<20+1)),
 		file("after/hole", squashfstest.WithHole(squashfstest.Noise(3, 2<<20), 1<<20, 2<<20)),
 	}
-	name, stats := sparseImage(t, before, squashfs.Options{Compression: squashfs.None, BlockSize: 1 << 20}, func(w *squashfs.Writer) error {
+	name, stats := sparseImage(t, before, squashfs.Options{Compression: squashfs.None, BlockSize: 1 << 20}, func(w *creator) error {
 		big := fstree.Entry{Path: "big", Type: fstree.Regular, Mode: 0o644, Size: before}
-		if err := w.Add(big, io.LimitReader(repeat{bytes.Repeat([]byte("full"), 1<<18)}, before)); err != nil {
+		if err := w.add(big, io.LimitReader(repeat{bytes.Repeat([]byte("full"), 1<<18)}, before)); err != nil {
 			return err
 		}
-		return addAll(w, files)
+		return w.addAll(files)
 	})
 	if stats.Bytes < before {
 		t.Fatalf("image of %d bytes; want more than %d", stats.Bytes, int64(before))
@@ -106,9 +106,9 @@ func TestImageOver4GiB(t *testing.T) {
 func TestFileOver4GiB(t *testing.T) {
 	const size = 4<<30 + 5<<20 + 1
 	end := squashfstest.Noise(4, 1<<20)
-	name, stats := sparseImage(t, 0, squashfs.Options{BlockSize: 1 << 20}, func(w *squashfs.Writer) error {
+	name, stats := sparseImage(t, 0, squashfs.Options{BlockSize: 1 << 20}, func(w *creator) error {
 		content := io.MultiReader(end.Reader(), io.LimitReader(repeat{make([]byte, 1<<20)}, size-2<<20), end.Reader())
-		return w.Add(fstree.Entry{Path: "sparse", Type: fstree.Regular, Mode: 0o644, Size: size}, content)
+		return w.add(fstree.Entry{Path: "sparse", Type: fstree.Regular, Mode: 0o644, Size: size}, content)
 	})
 	if stats.Bytes > 3<<20 || stats.Holes < 4<<30 {
 		t.Errorf("image of %d bytes with holes of %d; want less than 3 MiB and more than 4 GiB", stats.Bytes, stats.Holes)

@@ -40,9 +40,9 @@ func TestGolden(t *testing.T) {
 		opt  squashfs.Options
 		want string
 	}{
-		{squashfs.Options{}, "c36aa9bf4b064f4f7c8465a319f2658bd6081344a5532a7ac652330a93993f21"},
-		{squashfs.Options{Compression: squashfs.Gzip, BlockSize: 64 << 10}, "b8c089c1f4b47892172bc802f9670f5c0d3f5644b24cffb910b2053b3c22f3af"},
-		{squashfs.Options{Compression: squashfs.None, Layout: squashfs.Compact}, "d0aef860c05b699dff456bb5e389acb2ca0c1e92210b1061ffe38ece0598e2ef"},
+		{squashfs.Options{}, "7c159baa8a269212878175efc28dcce77bae37c5f93c2a86350bd16b45d7f514"},
+		{squashfs.Options{Compression: squashfs.Gzip, BlockSize: 64 << 10}, "041a2c6b31c45c61d6e82c9c67c9c900b966654e3b0700cb806d8d040e618deb"},
+		{squashfs.Options{Compression: squashfs.None, Layout: squashfs.Compact}, "1d98690d57c4329f42520ded1e9ac18a209ca7b4fed234882e47f7451a01f65a"},
 	} {
 		image, _ := build(t, files, tt.opt)
 		if got := fmt.Sprintf("%x", sha256.Sum256(image)); got != tt.want {

@@ -43,17 +43,17 @@ func TestHeapOfBlocks(t *testing.T) {
 	} {
 		base := heap()
 		sink := &measuring{}
-		w, err := squashfs.NewWriter(sink, opt)
+		w, err := newCreator(sink, opt)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range 4 {
 			f := file(fmt.Sprint(i), squashfstest.Noise(uint64(i), 10_000_000))
-			if err := w.Add(f.Entry, f.Content.Reader()); err != nil {
+			if err := w.add(f.Entry, f.Content.Reader()); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := w.Close(); err != nil {
+		if _, err := w.close(); err != nil {
 			t.Fatal(err)
 		}
 		got, limit := sink.peak-base, squashfs.MemoryBound(opt)
@@ -68,7 +68,7 @@ func TestHeapOfBlocks(t *testing.T) {
 func TestHeapOfEntries(t *testing.T) {
 	const count = 200_000
 	base := heap()
-	w, err := squashfs.NewWriter(&discard{}, squashfs.Options{Workers: 1, BlockSize: 4096})
+	w, err := newCreator(&discard{}, squashfs.Options{Workers: 1, BlockSize: 4096})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestHeapOfEntries(t *testing.T) {
 		content[0], content[1], content[2] = byte(i), byte(i>>8), byte(i>>16)
 		e := fstree.Entry{Path: fmt.Sprintf("usr/share/%03d/a-name-of-30-bytes-%010d", i/1000, i), Type: fstree.Regular, Size: 3, Mode: 0o644}
 		names += 30
-		if err := w.Add(e, &slice{content}); err != nil {
+		if err := w.add(e, &slice{content}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -89,7 +89,7 @@ type Options struct {
 	BlockSize int // bytes, a power of two in [4 KiB, 1 MiB]; 0 means 256 KiB
 	Workers   int // parallel compressors; 0 means GOMAXPROCS
 	Layout    Layout
-	ModTime   int64 // seconds since the epoch, stamped on the superblock and on implicit directories
+	ModTime   int64 // seconds since the epoch, stamped on the superblock
 }
 
 // klauspostVersion is part of Encoder, since another version of the
@@ -104,12 +104,12 @@ func (o Options) Encoder() string {
 	if o.Compression == None {
 		level = ""
 	}
-	return fmt.Sprintf("abupdate-squashfs/1 %v%s %dK %v klauspost/%s", o.Compression, level, o.BlockSize>>10, o.Layout, klauspostVersion)
+	return fmt.Sprintf("abupdate-squashfs/2 %v%s %dK %v klauspost/%s", o.Compression, level, o.BlockSize>>10, o.Layout, klauspostVersion)
 }
 
 // MemoryBound returns the most bytes of heap that a Writer with these options
-// takes for blocks in flight and compressors. What it keeps of every entry,
-// under 200 bytes and the name, comes on top.
+// takes for blocks in flight and compressors. What it keeps of every content,
+// under 64 bytes, comes on top.
 func MemoryBound(o Options) int64 {
 	o = o.withDefaults()
 	block := int64(o.BlockSize)

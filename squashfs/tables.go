@@ -2,64 +2,71 @@ package squashfs
 
 import (
 	"errors"
+	"fmt"
 	"math"
 
 	"github.com/abupdate/abupdate/internal/fstree"
 )
 
 // directory writes the inodes of dir's entries, its listing and its inode.
-func (k *closing) directory(dir uint32) error {
-	children := k.tree.children(dir)
-	for _, child := range children {
-		if err := k.inode(k.tree.target(child)); err != nil {
-			return err
+func (k *closing) directory(dir fstree.Node) error {
+	for n := range k.tree.Children(dir) {
+		if err := k.inode(n); err != nil {
+			return fmt.Errorf("adding %q: %w", k.tree.Path(n), err)
 		}
 	}
+	subdirs := uint32(0)
 	w := newListingWriter(k.dirs)
-	for _, child := range children {
-		n := k.tree.at(k.tree.target(child))
-		e := dirEntry{name: k.tree.name(k.tree.at(child)), typ: inodeTypes[n.typ], inode: n.inode, ref: k.refs[n.inode-1]}
+	for n := range k.tree.Children(dir) {
+		typ, inode, name := k.tree.Type(n), k.inodeOf[k.tree.Object(n)], k.tree.NameBytes(n)
+		if len(name) > maxName {
+			return fmt.Errorf("adding %q: its name is longer than %d bytes", k.tree.Path(n), maxName)
+		}
+		if typ == fstree.Directory {
+			subdirs++
+		}
+		e := dirEntry{name: name, typ: inodeTypes[typ], inode: inode, ref: k.refs[inode-1]}
 		if err := w.add(e); err != nil {
-			return err
+			return fmt.Errorf("listing %q: %w", k.tree.Path(dir), err)
 		}
 	}
 	l, err := w.finish()
 	if err != nil {
+		return fmt.Errorf("listing %q: %w", k.tree.Path(dir), err)
+	}
+	out, err := k.node(dir)
+	if err != nil {
+		return fmt.Errorf("adding %q: %w", k.tree.Path(dir), err)
+	}
+	out.nlink = 2 + subdirs
+	parent := uint32(len(k.refs)) + 1 // the root's, as mksquashfs has it
+	if dir != fstree.Root {
+		parent = k.inodeOf[k.tree.Object(k.tree.Parent(dir))]
+	}
+	return k.put(out, appendDir(k.buf[:0], out, l, parent))
+}
+
+// inode writes the inode of n's object unless it is a directory or written.
+func (k *closing) inode(n fstree.Node) error {
+	typ := k.tree.Type(n)
+	if typ == fstree.Directory || k.refs[k.inodeOf[k.tree.Object(n)]-1] != noRef {
+		return nil
+	}
+	out, err := k.node(n)
+	if err != nil {
 		return err
 	}
-	n := k.tree.at(dir)
-	parent := uint32(len(k.refs)) + 1 // the root's, as mksquashfs has it
-	if dir != root {
-		parent = k.tree.at(n.parent).inode
+	if typ != fstree.Regular {
+		return k.put(out, appendOther(k.buf[:0], out, k.tree.Target(n)))
 	}
-	return k.put(n, appendDir(k.buf[:0], n, l, parent))
+	c, err := k.content(n)
+	if err != nil {
+		return err
+	}
+	return k.put(out, k.appendFile(out, c))
 }
 
-// inode writes the inode of node i unless it is a directory or written.
-func (k *closing) inode(i uint32) error {
-	n := k.tree.at(i)
-	switch {
-	case n.typ == fstree.Directory || k.refs[n.inode-1] != noRef:
-		return nil
-	case n.typ == fstree.Regular:
-		return k.put(n, k.file(n))
-	default:
-		return k.put(n, appendOther(k.buf[:0], n, k.text(n)))
-	}
-}
-
-func (k *closing) text(n *node) []byte {
-	if n.typ == fstree.Symlink {
-		return k.tree.text(n)
-	}
-	return nil
-}
-
-func (k *closing) file(n *node) []byte {
-	c := content{fragment: none, run: none}
-	if n.data != none {
-		c = *k.contents.at(n.data)
-	}
+func (k *closing) appendFile(n node, c content) []byte {
 	var r run
 	if c.run != none {
 		r = *k.pipe.runs.at(c.run)
@@ -72,7 +79,7 @@ func (k *closing) file(n *node) []byte {
 }
 
 // put appends an encoded inode to the table.
-func (k *closing) put(n *node, b []byte) error {
+func (k *closing) put(n node, b []byte) error {
 	k.buf = b[:0]
 	block, offset := k.inodes.ref()
 	if block > math.MaxUint32 {

@@ -1,7 +1,6 @@
 package squashfs
 
 import (
-	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -20,45 +19,31 @@ const (
 	maxXattrValue = 64 << 10 // XATTR_SIZE_MAX
 )
 
-// xattrs keeps every different set of attributes once.
+// xattrs are the tree's sets of attributes that are in use.
 type xattrs struct {
-	sets  [][]fstree.Xattr
-	bySet map[string]uint32
-	key   []byte
+	sets  []uint32          // as the tree numbers them
+	place map[uint32]uint32 // the inverse
 }
 
-// add returns the number of the set x, none for an empty one.
-func (t *xattrs) add(x []fstree.Xattr) (uint32, error) {
-	if len(x) == 0 {
+// add returns the place of a set of the tree, none for the empty one.
+func (t *xattrs) add(tree *fstree.Tree, set uint32) (uint32, error) {
+	if set == fstree.NoXattrs {
 		return none, nil
 	}
-	key := t.key[:0]
-	for i, a := range x {
+	if i, ok := t.place[set]; ok {
+		return i, nil
+	}
+	for _, a := range tree.Xattrs(set) {
 		if err := checkXattr(a); err != nil {
 			return none, err
 		}
-		if i > 0 && x[i-1].Name >= a.Name {
-			return none, fmt.Errorf("attributes %q and %q are not sorted and unique", x[i-1].Name, a.Name)
-		}
-		key = binary.AppendUvarint(key, uint64(len(a.Name)))
-		key = append(key, a.Name...)
-		key = binary.AppendUvarint(key, uint64(len(a.Value)))
-		key = append(key, a.Value...)
 	}
-	t.key = key
-	if i, ok := t.bySet[string(key)]; ok {
-		return i, nil
-	}
-	if t.bySet == nil {
-		t.bySet = make(map[string]uint32)
+	if t.place == nil {
+		t.place = make(map[uint32]uint32)
 	}
 	i := uint32(len(t.sets))
-	set := make([]fstree.Xattr, len(x))
-	for k, a := range x {
-		set[k] = fstree.Xattr{Name: a.Name, Value: append([]byte(nil), a.Value...)}
-	}
 	t.sets = append(t.sets, set)
-	t.bySet[string(key)] = i
+	t.place[set] = i
 	return i, nil
 }
 
@@ -89,7 +74,7 @@ func splitXattr(full string) (prefix uint16, name string, ok bool) {
 //
 //	values and sets in metadata blocks | table of sets in metadata blocks |
 //	{position of the former uint64, number of sets uint32, 0 uint32} | positions of the latter's blocks
-func (t *xattrs) write(out *output, c compressor) (int64, error) {
+func (t *xattrs) write(tree *fstree.Tree, out *output, c compressor) (int64, error) {
 	if len(t.sets) == 0 {
 		return -1, nil
 	}
@@ -97,7 +82,8 @@ func (t *xattrs) write(out *output, c compressor) (int64, error) {
 	m := newMetadataWriter(out, c)
 	far := make(map[string]uint64) // long values written so far
 	var table []byte
-	for _, set := range t.sets {
+	for _, number := range t.sets {
+		set := tree.Xattrs(number)
 		for _, a := range set {
 			if err := writeFarValue(m, a.Value, far); err != nil {
 				return 0, err

@@ -81,20 +81,23 @@ func Complete(m *manifest.Manifest, tree *verity.Tree) {
 func pack(ctx context.Context, plan *oci.Plan, w *squashfs.Writer, progress func(done, total int64)) (squashfs.Stats, error) {
 	counter := &countingReader{total: plan.Bytes, progress: progress}
 	err := plan.Each(ctx, func(e fstree.Entry, content io.Reader) error {
-		if e.Type != fstree.Regular {
-			content = nil
-		} else if progress != nil && content != nil {
+		if e.Type != fstree.Regular || e.Size == 0 {
+			return nil
+		}
+		if progress != nil {
 			counter.r, content = content, counter
 		}
-		if err := w.Add(e, content); err != nil {
+		c, err := w.File(e.Path, e.Size, content)
+		if err != nil {
 			return fmt.Errorf("packing /%s: %w", e.Path, err)
 		}
+		plan.Tree.SetContent(plan.Tree.Find(e.Path), c)
 		return nil
 	})
 	if err != nil {
 		return squashfs.Stats{}, err
 	}
-	stats, err := w.Close()
+	stats, err := w.Close(plan.Tree)
 	if err != nil {
 		return stats, fmt.Errorf("finishing the squashfs: %w", err)
 	}

@@ -2,15 +2,16 @@ package updater
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
-	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/updater/diff"
 )
 
 // Inspected tells what an image, an update, or a slot is. The manifest of an
@@ -27,36 +28,38 @@ type Inspected struct {
 	Fetched   int64          `json:"download_bytes,omitempty"` // compressed
 	Dropped   map[string]int `json:"dropped_xattrs,omitempty"`
 	SlotBytes int64          `json:"slot_bytes,omitempty"`
-	Signed    bool           `json:"signed"`
+	// Signatures are those in the slot, or beside an image as cosign puts
+	// them: how many there are, not whether they are right.
+	Signatures int  `json:"signatures"`
+	Signed     bool `json:"signed"`
+
+	// What an OCI manifest says besides.
+	Blobs       []Blob            `json:"blobs,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`  // of an image's config
+	Subject     *Blob             `json:"subject,omitempty"` // manifest of the image that it belongs to
+
+	// What was asked for besides.
+	FileList        []diff.Listed  `json:"file_list,omitempty"`
+	PackageDatabase string         `json:"package_database,omitempty"` // path; "" for none that is known
+	Packages        []diff.Package `json:"packages,omitempty"`
 }
 
-// Inspect reads an image or an update. The layers of an ordinary image are
-// read to their end.
+// A Blob is one document or layer of an OCI artifact.
+type Blob struct {
+	Role      string `json:"role"` // "config", "squashfs", "hash tree", "layer" or "subject"
+	MediaType string `json:"media_type"`
+	Digest    string `json:"digest"`
+	Bytes     int64  `json:"bytes"`
+}
+
+// Inspect reads what an image or an update says of itself. The layers of an
+// ordinary image are read to their end.
 func Inspect(ctx context.Context, name string, opt SourceOptions, progress Progress) (*Inspected, error) {
-	ref, err := oci.ParseReference(name)
-	if err != nil {
-		return nil, fault.Wrap(fault.Usage, err)
-	}
-	opt.Registry.Progress = registryProgress(progress)
-	img, err := oci.Resolve(ctx, ref, opt.Registry)
-	if err != nil {
-		return nil, err
-	}
-	defer img.Close()
-	in := &Inspected{Kind: "image", Name: ref.String(), Digest: img.Digest(), Layers: len(img.Layers()), Fetched: img.Size()}
-	source := newSource(img, opt, progress)
-	if img, ok := source.(*imageSource); ok {
-		img.opt.NoKernel = true
-	} else {
-		in.Kind = "update"
-	}
-	if in.Manifest, err = source.describe(ctx); err != nil {
-		return nil, err
-	}
-	if img, ok := source.(*imageSource); ok {
-		in.Files, in.FileBytes, in.Dropped = img.plan.Files, img.plan.Bytes, img.plan.Dropped
-	}
-	return in, nil
+	s := &snapshot{look: LookOptions{Source: opt, Progress: progress}}
+	defer s.Close()
+	err := s.openReference(ctx, name)
+	return s.in, err
 }
 
 // InspectSlot reads what a slot says of itself.
@@ -65,7 +68,13 @@ func (s *System) InspectSlot(slot bootctl.Slot) (*Inspected, error) {
 	if err != nil {
 		return nil, err
 	}
-	return inspectSlot(fmt.Sprintf("slot %v of %s", slot, s.name), sec)
+	snap := &snapshot{}
+	err = snap.openSlot(s.slotName(slot), sec)
+	return snap.in, err
+}
+
+func (s *System) slotName(slot bootctl.Slot) string {
+	return fmt.Sprintf("slot %v of %s", slot, s.name)
 }
 
 // InspectRaw reads the file that build --raw made.
@@ -75,18 +84,93 @@ func InspectRaw(path string) (*Inspected, error) {
 		return nil, fault.Errorf(fault.Usage, "opening the slot image: %w", err)
 	}
 	defer dev.Close()
-	return inspectSlot(path, dev)
+	s := &snapshot{}
+	err = s.openSlot(path, dev)
+	return s.in, err
 }
 
-func inspectSlot(name string, dev blockdev.Device) (*Inspected, error) {
-	content, err := partitions.ReadSlot(dev)
-	if errors.Is(err, partitions.ErrEmpty) {
-		return nil, fault.Errorf(fault.Usage, "reading %s: %w", name, err)
+// describeOCI fills in what an OCI manifest says.
+func (in *Inspected) describeOCI(img *oci.Image) error {
+	type descriptor struct {
+		MediaType string
+		Digest    string
+		Size      int64
+	}
+	var m struct {
+		Config  descriptor
+		Layers  []descriptor
+		Subject *descriptor
+	}
+	if err := json.Unmarshal(img.ManifestRaw(), &m); err != nil {
+		return fault.Errorf(fault.Verify, "%v: manifest %s: %w", img.Reference(), img.Digest(), err)
+	}
+	in.Digest, in.Layers, in.Fetched = img.Digest(), len(m.Layers), img.Size()
+	in.Annotations, in.Labels = img.Annotations(), img.Labels()
+	blob := func(role string, d descriptor) Blob { return Blob{role, d.MediaType, d.Digest, d.Size} }
+	in.Blobs = append(in.Blobs, blob("config", m.Config))
+	for _, l := range m.Layers {
+		role := "layer"
+		switch l.MediaType {
+		case manifest.SquashfsMediaType:
+			role = "squashfs"
+		case manifest.TreeMediaType:
+			role = "hash tree"
+		}
+		in.Blobs = append(in.Blobs, blob(role, l))
+	}
+	if m.Subject != nil {
+		subject := blob("subject", *m.Subject)
+		in.Subject = &subject
+	}
+	return nil
+}
+
+// signatureMediaType is that of a signature in the image that cosign keeps
+// them in.
+const signatureMediaType = "application/vnd.dev.cosign.simplesigning.v1+json"
+
+// findSignatures counts the signatures that cosign put beside an image: under
+// a tag that is the image's digest.
+func (in *Inspected) findSignatures(ctx context.Context, img *oci.Image, opt oci.Options) error {
+	name, ok := signatureReference(img.Reference(), img.Digest())
+	if !ok {
+		return nil
+	}
+	ref, err := oci.ParseReference(name)
+	if err != nil {
+		return fmt.Errorf("looking for signatures: %w", err)
+	}
+	opt.Progress, opt.Platform = nil, ""
+	signed, err := oci.Resolve(ctx, ref, opt)
+	if fault.KindOf(err) == fault.Usage { // no such tag
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
+		return fmt.Errorf("looking for signatures: %w", err)
 	}
-	return &Inspected{
-		Kind: "slot", Name: name, Manifest: *content.Manifest, SlotBytes: dev.Size(), Signed: len(content.Signatures) > 0,
-	}, nil
+	defer signed.Close()
+	for _, l := range signed.Layers() {
+		if l.MediaType == signatureMediaType {
+			in.Signatures++
+		}
+	}
+	in.Signed = in.Signatures > 0
+	return nil
+}
+
+// signatureReference is where cosign keeps the signatures of the image with
+// the given digest; archives have no place for them.
+func signatureReference(ref oci.Reference, digest string) (string, bool) {
+	tag := strings.Replace(digest, ":", "-", 1) + ".sig"
+	switch ref.Transport {
+	case oci.Layout:
+		return string(oci.Layout) + ":" + ref.Path + ":" + tag, true
+	case oci.Registry:
+		repo, _, _ := strings.Cut(ref.String(), "@")
+		if i := strings.LastIndexByte(repo, ':'); i > strings.LastIndexByte(repo, '/') {
+			repo = repo[:i]
+		}
+		return repo + ":" + tag, true
+	}
+	return "", false
 }

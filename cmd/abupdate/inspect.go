@@ -1,70 +1,76 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"os"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
-	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/updater"
+	"github.com/abupdate/abupdate/updater/diff"
 )
 
 func newInspect(a *app) *cobra.Command {
 	var source sourceFlags
-	var disk string
+	var opt updater.LookOptions
 	cmd := &cobra.Command{
 		Use:     "inspect REF | FILE | SLOT [--disk DISK]",
 		GroupID: groupBuild,
 		Short:   "Show what an image, an update or a slot is",
-		Long: `Shows version, architecture, kernel and sizes of an image, an update, the file that
-"build --raw" made, or a slot (a, b, recovery) of a disk. The layers of an ordinary
-image are read to their end; its root hash comes to be when it is built.
+		Long: `Shows what an image, an update, the file that "build --raw" made, or a slot (a, b,
+recovery) of a disk says of itself: version, architecture, kernel, sizes, hashes, and
+of an image or update its blobs, labels, annotations, subject, and the signatures
+that cosign put beside it. Whether they are right is not checked.
+
+--files and --packages list what is in it. The layers of an ordinary image are read
+to their end; its root hash comes to be when it is built. Of an update the squashfs is
+fetched, into the system's temporary directory or --temp, for these lists only.
 
 ` + imageRefs,
 		Example: lines(
 			"abupdate inspect registry.example/os-update:12.8",
 			"abupdate inspect oci:layout:v1 --json",
-			"abupdate inspect v2.img",
-			"abupdate inspect b --disk disk.raw"),
+			"abupdate inspect v2.img --packages",
+			"abupdate inspect b --disk disk.raw --files"),
 		Args: exactly("REF"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			opt, err := source.options()
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if opt.Source, err = source.options(); err != nil {
+				return err
+			}
+			if opt.Disk != "" {
+				if _, err := optionalSlot(args); err != nil {
+					return err
+				}
+			}
+			opt.Progress = a.progress.report
+			in, err := updater.Look(cmd.Context(), args[0], opt)
 			if err != nil {
 				return err
 			}
-			in, err := a.inspect(cmd.Context(), args[0], disk, opt)
-			if err != nil {
-				return err
-			}
-			return a.print(in, func(w io.Writer) { printInspected(w, in) })
+			return a.print(in, func(w io.Writer) {
+				printInspected(w, in)
+				if opt.Packages {
+					printPackages(w, in)
+				}
+				if opt.Files {
+					printFiles(w, in.FileList)
+				}
+			})
 		},
 	}
-	diskFlag(cmd, &disk)
+	diskFlag(cmd, &opt.Disk)
+	cmd.Flags().BoolVar(&opt.Files, "files", false, "list the files")
+	cmd.Flags().BoolVar(&opt.Packages, "packages", false, "list the packages (dpkg's or apk's)")
+	tempFlag(cmd, &opt.TempDir)
 	source.registry(cmd.Flags())
 	return cmd
 }
 
-// inspect finds out what name is: a slot, a file, or a reference.
-func (a *app) inspect(ctx context.Context, name, disk string, opt updater.SourceOptions) (*updater.Inspected, error) {
-	slot, err := bootctl.ParseSlot(name)
-	if disk != "" || err == nil && slot != bootctl.SlotNone {
-		if slot, err = optionalSlot([]string{name}); err != nil {
-			return nil, err
-		}
-		sys, err := updater.Open(updater.OpenOptions{Disk: disk})
-		if err != nil {
-			return nil, err
-		}
-		defer sys.Close()
-		return sys.InspectSlot(slot)
-	}
-	if st, err := os.Stat(name); err == nil && st.Mode().IsRegular() {
-		return updater.InspectRaw(name)
-	}
-	return updater.Inspect(ctx, name, opt, a.progress.report)
+// tempFlag adds --temp, for commands that look into images.
+func tempFlag(cmd *cobra.Command, p *string) {
+	cmd.Flags().StringVar(p, "temp", "", "`DIR` for a squashfs while its files are read (default: the system's temporary directory)")
 }
 
 func printInspected(w io.Writer, in *updater.Inspected) {
@@ -79,5 +85,58 @@ func printInspected(w io.Writer, in *updater.Inspected) {
 	if in.Files != 0 {
 		fmt.Fprintf(w, "files\t%d with %s\n", in.Files, bytesText(in.FileBytes))
 	}
+	switch {
+	case in.Signatures == 1:
+		fmt.Fprintln(w, "signatures\t1, not checked")
+	case in.Signed:
+		fmt.Fprintf(w, "signatures\t%d, not checked\n", in.Signatures)
+	default:
+		fmt.Fprintln(w, "signatures\tnone")
+	}
+	for _, b := range in.Blobs {
+		fmt.Fprintf(w, "%s\t%s  %s  %s\n", b.Role, b.Digest, bytesText(b.Bytes), b.MediaType)
+	}
+	if s := in.Subject; s != nil {
+		fmt.Fprintf(w, "subject\t%s  %s\n", s.Digest, s.MediaType)
+	}
+	printMap(w, "annotation", in.Annotations)
+	printMap(w, "label", in.Labels)
 	printDropped(w, in.Dropped)
+}
+
+func printMap(w io.Writer, name string, m map[string]string) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		fmt.Fprintf(w, "%s\t%s = %s\n", name, key, printable(m[key]))
+	}
+}
+
+func printPackages(w io.Writer, in *updater.Inspected) {
+	if in.PackageDatabase == "" {
+		fmt.Fprintln(w, "packages\tno database of dpkg or apk is in it")
+		return
+	}
+	var total int64
+	for _, p := range in.Packages {
+		total += p.Bytes
+	}
+	fmt.Fprintf(w, "packages\t%d with %s installed, by %s\n", len(in.Packages), bytesText(total), in.PackageDatabase)
+	fmt.Fprintln(w, "\npackage\tversion\tarchitecture\tinstalled")
+	for _, p := range in.Packages {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(p.Name), printable(p.Version), printable(orDash(p.Architecture)), bytesText(p.Bytes))
+	}
+}
+
+func printFiles(w io.Writer, files []diff.Listed) {
+	fmt.Fprintln(w, "\nmode\towner\tbytes\ttime\ttype\tpath")
+	for _, f := range files {
+		path := printable(f.Path)
+		if f.Target != "" {
+			path += " -> " + printable(f.Target)
+		}
+		if f.Mode == "" { // a hardlink
+			fmt.Fprintf(w, "\t\t\t\t%s\t%s\n", f.Type, path)
+			continue
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", f.Mode, f.Owner(), f.Bytes, f.Time, f.Type, path)
+	}
 }

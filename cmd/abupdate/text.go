@@ -5,6 +5,10 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/abupdate/abupdate/internal/manifest"
 )
@@ -52,6 +56,16 @@ func bytesText(n int64) string {
 		v, i = v/kib, i+1
 	}
 	return fmt.Sprintf("%.1f %s", v, units[i])
+}
+
+// printable shows a text that comes from an image: what would move the cursor
+// or end the line is escaped.
+func printable(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(s) {
+		quoted := strconv.Quote(s)
+		return quoted[1 : len(quoted)-1]
+	}
+	return s
 }
 
 func orDash(s string) string {

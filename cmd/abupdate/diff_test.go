@@ -1,0 +1,123 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/abupdate/abupdate/updater"
+	ut "github.com/abupdate/abupdate/updater/updatertest"
+)
+
+var diffImages = func() map[string]ut.Image {
+	one, two := map[string]string{"etc/esc\x1b[2J": "x"}, map[string]string{"etc/esc\x1b[2J": "y"}
+	for i := range 30 {
+		one[fmt.Sprintf("usr/share/%02d", i)] = ut.Noise(fmt.Sprint(i), 1000+i)
+		two[fmt.Sprintf("usr/share/%02d", i)] = ut.Noise(fmt.Sprint("n", i), 1000+i)
+		status := "Package: p%02d\nStatus: install ok installed\nInstalled-Size: %d\nVersion: %d\n\n"
+		one["var/lib/dpkg/status"] += fmt.Sprintf(status, i, i, 1)
+		two["var/lib/dpkg/status"] += fmt.Sprintf(status, i, 2*i, 2)
+	}
+	return map[string]ut.Image{"v1": {Version: "1.0", Files: one}, "v2": {Version: "2.0", Files: two}}
+}()
+
+func TestDiffText(t *testing.T) {
+	dir := ut.Layout(t, diffImages)
+	args := []string{"diff", "oci:" + dir + ":v1", "oci:" + dir + ":v2"}
+	short, long := must(t, args...), must(t, append(args, "--files", "--packages")...)
+	for _, want := range []string{
+		"version ", "1.0 -> 2.0", "to fetch ", "30 upgraded", "32 with other content", "/usr/share/29", "+29.0 KiB", "p29 ",
+		"... and 10 more (--packages)", "... and 12 more (--files)",
+	} {
+		if !strings.Contains(short, want) {
+			t.Errorf("diff does not say %q:\n%s", want, short)
+		}
+	}
+	for _, want := range []string{"/usr/share/00", "p01", `/etc/esc\x1b[2J`} {
+		if !strings.Contains(long, want) || want != "/usr/share/00" && strings.Contains(short, want) {
+			t.Errorf("diff says %q not only with --files and --packages:\n%s", want, long)
+		}
+	}
+	if strings.Contains(long, "more (") || strings.Contains(long, "\x1b") {
+		t.Errorf("diff with all:\n%s", long)
+	}
+	none := must(t, append(args, "--no-files")...)
+	if strings.Contains(none, "files") || strings.Contains(none, "packages") || !strings.Contains(none, "to fetch") {
+		t.Errorf("diff --no-files:\n%s", none)
+	}
+}
+
+func TestDiffJSON(t *testing.T) {
+	dir := ut.Layout(t, diffImages)
+	disk := ut.Disk(t, "oci:"+dir+":v1")
+	must(t, "apply", "oci:"+dir+":v2", "--disk", disk)
+	var d updater.Difference
+	if err := json.Unmarshal([]byte(must(t, "diff", "a", "b", "--disk", disk, "--gap", "0", "--json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Files.Changes) != 32 || len(d.Packages.Changes) != 30 || d.Fetch.MissingBlocks == 0 || d.Fetch.WasteBytes != 0 || d.Old.Version != "1.0" {
+		t.Errorf("diff of slots = %d files, %d packages, %+v", len(d.Files.Changes), len(d.Packages.Changes), d.Fetch)
+	}
+	if err := json.Unmarshal([]byte(must(t, "diff", "a", "b", "--disk", disk, "--max-ranges", "1", "--gap", "0", "--json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.Fetch.Ranges != 1 {
+		t.Errorf("--max-ranges 1: %d ranges", d.Fetch.Ranges)
+	}
+}
+
+func TestInspectLists(t *testing.T) {
+	dir := ut.Layout(t, diffImages)
+	out := must(t, "inspect", "oci:"+dir+":v1", "--files", "--packages")
+	for _, want := range []string{"/usr/share/07", "p07 ", `esc\x1b[2J`, "packages ", "30 with"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("inspect does not say %q:\n%s", want, out)
+		}
+	}
+	raw := filepath.Join(t.TempDir(), "raw")
+	must(t, "build", "oci:"+dir+":v1", "--raw", raw)
+	in := object(t, must(t, "inspect", raw, "--files", "--packages", "--json"), "file_list", "packages", "package_database", "signatures", "encoder")
+	if n := len(in["packages"].([]any)); n != 30 {
+		t.Errorf("inspect --packages lists %d; want 30", n)
+	}
+	if plain := object(t, must(t, "inspect", "oci:"+dir+":v1", "--json"), "blobs", "labels"); plain["file_list"] != nil || plain["packages"] != nil {
+		t.Errorf("inspect lists what nobody asked for: %v", plain)
+	}
+}
+
+// Wrong arguments end with one line and the right code.
+func TestDiffBadInput(t *testing.T) {
+	dir := testImages(t)
+	disk := ut.Disk(t, "oci:"+dir+":v1")
+	ref := func(tag string) string { return "oci:" + dir + ":" + tag }
+	for _, tt := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"diff", 2, "no OLD given"},
+		{"diff " + ref("v1"), 2, "no NEW given"},
+		{"diff a b c", 2, `unexpected argument "c"`},
+		{"diff " + ref("v1") + " " + ref("v2") + " --gap 3Q", 2, "3Q"},
+		{"diff " + ref("v1") + " " + ref("v2") + " --max-ranges -1", 2, "--max-ranges"},
+		{"diff " + ref("v1") + " " + ref("v2") + " --level 99", 2, "level"},
+		{"diff " + ref("v1") + " " + ref("v2") + " --disk " + disk, 2, "neither"},
+		{"diff " + ref("v1") + " " + ref("v2") + " --temp /nonexistent", 1, "/nonexistent"},
+		{"diff " + ref("v1") + " " + ref("v9"), 2, "v9"},
+		{"diff oci:/nonexistent:v1 " + ref("v2"), 2, "/nonexistent"},
+		{"diff a " + ref("v2"), 2, "not booted by abupdate"},
+		{"diff a b --disk " + disk, 2, "empty"},
+		{"diff a recovery --disk " + disk, 2, "recovery"},
+		{"diff a b --disk /nonexistent", 2, "/nonexistent"},
+		{"diff /etc/passwd " + ref("v2"), 4, "passwd"},
+		{"diff nonsense " + ref("v2"), 2, "nonsense"},
+		{"inspect " + ref("v1") + " --disk " + disk, 2, "none of a, b, recovery"},
+	} {
+		code, out, errs := abupdate(t, strings.Fields(tt.args)...)
+		if code != tt.code || !strings.Contains(errs, tt.says) || strings.Count(errs, "\n") != 1 || out != "" {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q; want %d and %q in one line", tt.args, code, out, errs, tt.code, tt.says)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package updater_test
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+
+	"github.com/abupdate/abupdate/internal/manifest"
+	"github.com/abupdate/abupdate/updater"
+	"github.com/abupdate/abupdate/updater/diff"
+	ut "github.com/abupdate/abupdate/updater/updatertest"
+)
+
+// Whatever a system comes as, what is in it is listed alike.
+func TestLookLists(t *testing.T) {
+	dir, work := twoVersions(t), t.TempDir()
+	updates, raw := filepath.Join(work, "updates"), filepath.Join(work, "1.raw")
+	build(t, "oci:"+dir+":v1", updates, raw)
+	disk := ut.Disk(t, "oci:"+dir+":v1")
+	var first *updater.Inspected
+	for _, name := range []string{"oci:" + dir + ":v1", "oci:" + updates + ":1.0", raw, "a"} {
+		in, err := updater.Look(t.Context(), name, updater.LookOptions{Disk: disk, Files: true, Packages: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = in
+		}
+		if !slices.EqualFunc(first.FileList, in.FileList, func(a, b diff.Listed) bool {
+			return a.Path == b.Path && a.Mode == b.Mode && a.Bytes == b.Bytes && a.Target == b.Target
+		}) {
+			t.Errorf("%s has other files than the image:\n%v\n%v", name, first.FileList, in.FileList)
+		}
+		if in.PackageDatabase != "/var/lib/dpkg/status" || !slices.Equal(in.Packages, first.Packages) || len(in.Packages) != 1 {
+			t.Errorf("%s has packages %v by %q", name, in.Packages, in.PackageDatabase)
+		}
+	}
+	has := func(path, target string) bool {
+		return slices.ContainsFunc(first.FileList, func(l diff.Listed) bool { return l.Path == path && l.Target == target })
+	}
+	if !has("/", "") || !has("/etc/link", "a") || !has("/usr/bin/gone", "") {
+		t.Errorf("files are missing in %v", first.FileList)
+	}
+}
+
+func TestLookPackages(t *testing.T) {
+	const status = "Package: %\nVersion: 1\nArchitecture: all\nInstalled-Size: 1\n"
+	one, two := strings.ReplaceAll(status, "%", "one"), strings.ReplaceAll(status, "%", "two")
+	dir := ut.Layout(t, map[string]ut.Image{
+		"none":       {},
+		"distroless": {Files: map[string]string{"var/lib/dpkg/status.d/one": one, "var/lib/dpkg/status.d/one.md5sums": "x", "var/lib/dpkg/status.d/two": two}},
+		"apk":        {Files: map[string]string{"lib/apk/db/installed": "P:one\nV:1\n\nP:two\nV:2\n"}},
+		"newapk":     {Files: map[string]string{"usr/lib/apk/db/installed": "P:one\nV:1\n"}},
+		"empty":      {Files: map[string]string{"var/lib/dpkg/status": ""}},
+	})
+	for _, tt := range []struct {
+		tag, database string
+		packages      int
+	}{
+		{"none", "", 0}, {"distroless", "/var/lib/dpkg/status.d", 2}, {"apk", "/lib/apk/db/installed", 2},
+		{"newapk", "/usr/lib/apk/db/installed", 1}, {"empty", "", 0},
+	} {
+		in, err := updater.Look(t.Context(), "oci:"+dir+":"+tt.tag, updater.LookOptions{Packages: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if in.PackageDatabase != tt.database || len(in.Packages) != tt.packages {
+			t.Errorf("%s: packages %v by %q; want %d by %q", tt.tag, in.Packages, in.PackageDatabase, tt.packages, tt.database)
+		}
+	}
+}
+
+// Everything that the manifest of an update says is told.
+func TestInspectUpdate(t *testing.T) {
+	dir, updates := twoVersions(t), filepath.Join(t.TempDir(), "updates")
+	built := build(t, "oci:"+dir+":v1", updates, "")
+	in, err := updater.Inspect(t.Context(), "oci:"+updates+":1.0", updater.SourceOptions{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roles := map[string]updater.Blob{}
+	for _, b := range in.Blobs {
+		roles[b.Role] = b
+	}
+	if in.Kind != "update" || in.Digest != built.Digest || in.Manifest != built.Manifest {
+		t.Errorf("Inspect() = %+v; want what was built: %+v", in, built)
+	}
+	if roles["squashfs"].Bytes != built.ImageBytes || roles["hash tree"].Bytes != built.TreeBytes || roles["config"].MediaType != manifest.ConfigMediaType {
+		t.Errorf("blobs are %+v", in.Blobs)
+	}
+	if in.Annotations["org.opencontainers.image.version"] != "1.0" || in.Signed || in.Subject != nil {
+		t.Errorf("annotations %v, signed %v, subject %v", in.Annotations, in.Signed, in.Subject)
+	}
+}
+
+// A signature that cosign put beside an image is seen.
+func TestInspectSignatures(t *testing.T) {
+	dir, updates := twoVersions(t), filepath.Join(t.TempDir(), "updates")
+	built := build(t, "oci:"+dir+":v1", updates, "")
+	signature := static.NewLayer([]byte(`{"critical":{}}`), "application/vnd.dev.cosign.simplesigning.v1+json")
+	img, err := mutate.AppendLayers(empty.Image, signature)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := layout.FromPath(updates)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag := strings.Replace(built.Digest, ":", "-", 1) + ".sig"
+	if err := l.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": tag})); err != nil {
+		t.Fatal(err)
+	}
+	in, err := updater.Inspect(t.Context(), "oci:"+updates+":1.0", updater.SourceOptions{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !in.Signed || in.Signatures != 1 {
+		t.Errorf("signed %v, %d signatures; want one", in.Signed, in.Signatures)
+	}
+}

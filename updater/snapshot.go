@@ -1,0 +1,127 @@
+package updater
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/abupdate/abupdate/bootctl"
+	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/unsquash"
+	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/updater/diff"
+	"github.com/abupdate/abupdate/verity"
+)
+
+// LookOptions says what to look at, and for what.
+type LookOptions struct {
+	Source SourceOptions
+	Disk   string // that slots are of; "" is the one this machine booted from
+	// TempDir is where an update's squashfs lies while its files are read, and
+	// one that is made of an image; "" is the system's.
+	TempDir  string
+	Files    bool // list them
+	Packages bool
+	Progress Progress
+}
+
+// Look tells what a slot (a, b, recovery), a raw slot image file, an image or
+// an update is, and what is in it as far as the options ask.
+func Look(ctx context.Context, name string, opt LookOptions) (*Inspected, error) {
+	s := &snapshot{look: opt, contents: opt.Files || opt.Packages}
+	defer s.Close()
+	if err := s.open(ctx, name); err != nil {
+		return nil, err
+	}
+	if opt.Files {
+		s.in.FileList = diff.List(s.files)
+	}
+	var err error
+	if opt.Packages {
+		s.in.PackageDatabase, s.in.Packages, err = s.packages(ctx)
+	}
+	return s.in, err
+}
+
+// A snapshot is something open to be looked at.
+type snapshot struct {
+	look LookOptions
+	// compose asks for the hash tree of an image too, which takes making it;
+	// contents asks for files.
+	compose, contents bool
+
+	in    *Inspected
+	tree  *verity.Tree // nil for an image that is not composed
+	files []diff.File
+	image *unsquash.Image // that files are of, unless they are a plan's
+	// read returns the contents of small files.
+	read  func(ctx context.Context, paths []string) (map[string][]byte, error)
+	close []func() error
+}
+
+// Close gives back what the snapshot holds.
+func (s *snapshot) Close() error {
+	var errs []error
+	for i := len(s.close) - 1; i >= 0; i-- {
+		errs = append(errs, s.close[i]())
+	}
+	s.close = nil
+	return errors.Join(errs...)
+}
+
+// open finds out what name is: a slot, a file, or a reference.
+func (s *snapshot) open(ctx context.Context, name string) error {
+	if slot, err := bootctl.ParseSlot(name); err == nil && slot != bootctl.SlotNone {
+		sys, err := Open(OpenOptions{Disk: s.look.Disk})
+		if err != nil {
+			return err
+		}
+		s.close = append(s.close, sys.Close)
+		sec, err := sys.slot(slot)
+		if err != nil {
+			return err
+		}
+		return s.openSlot(sys.slotName(slot), sec)
+	}
+	if st, err := os.Stat(name); err == nil && st.Mode().IsRegular() {
+		dev, err := blockdev.Open(name, blockdev.ReadOnly)
+		if err != nil {
+			return fault.Errorf(fault.Usage, "opening the slot image: %w", err)
+		}
+		s.close = append(s.close, dev.Close)
+		return s.openSlot(name, dev)
+	}
+	return s.openReference(ctx, name)
+}
+
+// openSlot looks at a slot. Whatever is read of its image is checked against
+// its hash tree.
+func (s *snapshot) openSlot(name string, dev blockdev.Device) error {
+	content, err := partitions.ReadSlot(dev)
+	if isEmpty(err) {
+		return fault.Errorf(fault.Usage, "reading %s: %w", name, err)
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", name, err)
+	}
+	s.in = &Inspected{Kind: "slot", Name: name, Manifest: *content.Manifest, SlotBytes: dev.Size()}
+	if s.in.Signed = len(content.Signatures) > 0; s.in.Signed {
+		s.in.Signatures = 1
+	}
+	if !s.compose && !s.contents {
+		return nil
+	}
+	if s.tree, err = content.Tree(dev); err != nil {
+		return fmt.Errorf("reading %s: %w", name, err)
+	}
+	if !s.contents {
+		return nil
+	}
+	image, err := content.Image(dev)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", name, err)
+	}
+	return s.openSquashfs(name, &checkedImage{r: image, tree: s.tree}, image.Size())
+}

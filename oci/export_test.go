@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"io/fs"
+	"unsafe"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -49,6 +51,42 @@ func diffID(b []byte) v1.Hash {
 	}
 	return bad
 }
+
+// HeaderBytes reads one layer and returns the memory that its headers take.
+func HeaderBytes(img *Image) (bytes, entries int, err error) {
+	rd := newReader(img, nil)
+	if err := rd.read(context.Background(), 0); err != nil {
+		return 0, 0, err
+	}
+	for _, p := range rd.layers[0].pages {
+		bytes += cap(p.buf) + int(unsafe.Sizeof(p))
+	}
+	for _, set := range rd.attrs.sets {
+		bytes += len(set)
+	}
+	return bytes, rd.layers[0].entries, nil
+}
+
+// ResolveFiles resolves what ref names in a layout or docker-archive that lies
+// in memory.
+func ResolveFiles(ref Reference, opt Options, f map[string][]byte) (*Image, error) {
+	if ref.Transport == DockerArchive {
+		return resolveDockerArchive(context.Background(), ref, opt, memoryFiles(f))
+	}
+	return resolveLayout(context.Background(), ref, opt, memoryFiles(f))
+}
+
+type memoryFiles map[string][]byte
+
+func (m memoryFiles) open(name string) (io.ReadCloser, int64, error) {
+	b, ok := m[name]
+	if !ok {
+		return nil, 0, fs.ErrNotExist
+	}
+	return io.NopCloser(bytes.NewReader(b)), int64(len(b)), nil
+}
+
+func (memoryFiles) Close() error { return nil }
 
 // WeakHash makes paths collide that are looked up by hash.
 func WeakHash(img *Image) { img.hashMask = 7 }

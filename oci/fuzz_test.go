@@ -160,6 +160,10 @@ func layersOf(program []byte) [][]item {
 		case 14:
 			*last = append(*last, wh(name+"/.wh..wh..opq"))
 		case 15:
+			if linked > 11 {
+				*last = append(*last, dir("./", mode(int64(0o700+len(*last)))))
+				continue
+			}
 			*last = append(*last, fifo(short))
 		}
 	}

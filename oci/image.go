@@ -60,8 +60,9 @@ func (img *Image) parseConfig() error {
 
 func (img *Image) checkManifest() error {
 	m := &img.manifest
+	var all int64
 	for i, d := range m.Layers {
-		if d.Size < 0 {
+		if all += d.Size; d.Size < 0 || all < 0 {
 			return fault.Errorf(fault.Verify, "%v: layer %d: size is %d", img.ref, i+1, d.Size)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -48,7 +49,7 @@ var packedPool = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, pac
 
 // openLayer reads a blob, which may be gzip, zstd or plain: what it is is seen
 // from its first bytes, as its media type is often wrong. It closes the blob.
-func openLayer(ctx context.Context, blob io.ReadCloser, desc v1.Descriptor, check func([]byte) error) (*layerReader, error) {
+func openLayer(ctx context.Context, blob io.ReadCloser, desc v1.Descriptor, check *plainCheck) (*layerReader, error) {
 	raw, err := newVerifier(withContext(ctx, blob), desc.Digest, desc.Size)
 	if err != nil {
 		blob.Close()
@@ -61,7 +62,14 @@ func openLayer(ctx context.Context, blob io.ReadCloser, desc v1.Descriptor, chec
 		lr.free()
 		return nil, err
 	}
-	lr.start(plain, release, check)
+	if check == nil {
+		lr.start(plain, release, nil)
+		return lr, nil
+	}
+	if plain == io.Reader(lr.buf) && check.want == desc.Digest {
+		check.h = nil // not compressed: one hash is enough
+	}
+	lr.start(plain, release, check.add)
 	return lr, nil
 }
 
@@ -107,14 +115,36 @@ func (lr *layerReader) free() error {
 
 // A plainCheck hashes a layer's uncompressed bytes and stops a bomb.
 type plainCheck struct {
-	h        hash.Hash
+	want     v1.Hash   // diffID
+	h        hash.Hash // nil: the digest says the same
 	n, limit int64
 }
 
+func newPlainCheck(diffID v1.Hash, limit int64) (*plainCheck, error) {
+	h, err := v1.Hasher(diffID.Algorithm)
+	if err != nil {
+		return nil, fault.Errorf(fault.Verify, "diffID %v: %w", diffID, err)
+	}
+	return &plainCheck{want: diffID, h: h, limit: limit}, nil
+}
+
 func (p *plainCheck) add(b []byte) error {
-	p.h.Write(b)
+	if p.h != nil {
+		p.h.Write(b)
+	}
 	if p.n += int64(len(b)); p.n > p.limit {
 		return fault.Errorf(fault.Refused, "layer has more than %d bytes when decompressed", p.limit)
+	}
+	return nil
+}
+
+// verdict compares the diffID when everything was read.
+func (p *plainCheck) verdict() error {
+	if p.h == nil {
+		return nil
+	}
+	if got := hex.EncodeToString(p.h.Sum(nil)); got != p.want.Hex {
+		return fault.Errorf(fault.Verify, "uncompressed content has digest %s:%s; config says %v", p.want.Algorithm, got, p.want)
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -50,10 +49,7 @@ func Read(ctx context.Context, img *Image, contents Contents) (*Plan, error) {
 		return nil, err
 	}
 	descs, diffIDs := img.manifest.Layers, img.config.RootFS.DiffIDs
-	rd := &reader{
-		img: img, contents: contents, limits: img.opt.Limits.withDefaults(), meter: newMeter(img.opt, "read", descs),
-		attrs: new(attrTable), hidden: newHiddenSet(img.mask()), layers: make([]*layerLog, len(descs)), keptLeft: keptTotal,
-	}
+	rd := newReader(img, contents)
 	seen := map[v1.Hash]int{}
 	for i := len(descs) - 1; i >= 0; i-- {
 		if j, ok := seen[descs[i].Digest]; ok && diffIDs[i] == diffIDs[j] {
@@ -119,6 +115,14 @@ type reader struct {
 	keptLeft int64
 }
 
+func newReader(img *Image, contents Contents) *reader {
+	layers := img.manifest.Layers
+	return &reader{
+		img: img, contents: contents, limits: img.opt.Limits.withDefaults(), meter: newMeter(img.opt, "read", layers),
+		attrs: new(attrTable), hidden: newHiddenSet(img.mask()), layers: make([]*layerLog, len(layers)), keptLeft: keptTotal,
+	}
+}
+
 // A contentsError is one that Contents returned, not the image's fault.
 type contentsError struct{ error }
 
@@ -135,16 +139,15 @@ func (img *Image) explain(i int, err error) error {
 
 func (rd *reader) read(ctx context.Context, i int) error {
 	desc, diffID := rd.img.manifest.Layers[i], rd.img.config.RootFS.DiffIDs[i]
-	h, err := v1.Hasher(diffID.Algorithm)
+	check, err := newPlainCheck(diffID, rd.limits.LayerBytes)
 	if err != nil {
-		return fault.Errorf(fault.Verify, "diffID %v: %w", diffID, err)
+		return err
 	}
 	blob, err := rd.img.src.blob(ctx, desc)
 	if err != nil {
 		return err
 	}
-	check := &plainCheck{h: h, limit: rd.limits.LayerBytes}
-	lr, err := openLayer(ctx, counted(blob, rd.meter.add), desc, check.add)
+	lr, err := openLayer(ctx, counted(blob, rd.meter.add), desc, check)
 	if err != nil {
 		return err
 	}
@@ -157,8 +160,8 @@ func (rd *reader) read(ctx context.Context, i int) error {
 	if err := lr.verdict(err); err != nil {
 		return err
 	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != diffID.Hex {
-		return fault.Errorf(fault.Verify, "uncompressed content has digest %s:%s; config says %v", diffID.Algorithm, got, diffID)
+	if err := check.verdict(); err != nil {
+		return err
 	}
 	l.finish()
 	rd.layers[i] = l

@@ -171,14 +171,7 @@ func (m *maker) file(name string) string { return filepath.Join(m.dir, name) }
 // writes both as images into a layout whose second one has the difference as a
 // layer of its own.
 func (m *maker) make(ctx context.Context) error {
-	if err := m.initramfsPackage(ctx); err != nil {
-		return err
-	}
-	base := append(mmdebstrapArgs(m.dir), hooks...)
-	base = append(base, "--variant=minbase", "--include="+strings.Join(packages(), ","),
-		"--essential-hook=upload "+m.file("initramfs.deb")+" /initramfs.deb",
-		`--essential-hook=chroot "$1" dpkg -i /initramfs.deb >/dev/null && rm "$1/initramfs.deb"`)
-	if err := m.mmdebstrap(ctx, "base.tar", base); err != nil {
+	if err := m.root(ctx, "base.tar", packages()); err != nil {
 		return err
 	}
 	// The hooks that give a root to mmdebstrap come before those that remove

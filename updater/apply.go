@@ -18,7 +18,11 @@ type ApplyOptions struct {
 	Config Config
 	Source SourceOptions
 	Allow  Allow
-	// DryRun stops after the preflight.
+	// CheckFirst reads the headers of an ordinary image before anything is
+	// written, so that what its files say is checked while the other slot
+	// still holds what it held. The layers are then read twice.
+	CheckFirst bool
+	// DryRun stops when all that can be checked is checked.
 	DryRun   bool
 	Progress Progress
 }
@@ -58,11 +62,14 @@ func (s *System) Apply(ctx context.Context, opt ApplyOptions) (*Applied, error) 
 		return nil, err
 	}
 	defer img.Close()
-	a.img, a.source = img, newSource(img, opt.Source, opt.Progress)
-	if err := a.preflight(ctx); err != nil {
+	a.img, a.source = img, newSource(img, opt.Source, a.phase)
+	if err := a.preflight(); err != nil {
 		return nil, err
 	}
 	if opt.DryRun {
+		if err := a.survey(ctx); err != nil {
+			return nil, err
+		}
 		return a.result(), nil
 	}
 	if err := a.run(ctx); err != nil {
@@ -79,6 +86,7 @@ type apply struct {
 	state  bootctl.State
 	slot   bootctl.Slot // to write
 	img    *oci.Image
+	phase  *phase
 	source source
 	desc   manifest.Manifest
 	kept   int64
@@ -102,7 +110,8 @@ func (a *apply) resolve(ctx context.Context) (*oci.Image, error) {
 	}
 	opt.Insecure = opt.Insecure || a.opt.Config.Insecure
 	opt.SpoolDir = a.spoolDir(a.opt)
-	opt.Progress = registryProgress(a.opt.Progress)
+	a.phase = &phase{progress: a.opt.Progress}
+	opt.Progress = a.phase.report
 	return oci.Resolve(ctx, ref, opt)
 }
 
@@ -118,23 +127,19 @@ func (a *apply) reference() (string, error) {
 	return "", fault.Errorf(fault.Usage, "no image given, none in %s, and slot %v does not say where it came from", ConfigDir, a.facts.slot)
 }
 
-// preflight checks all that can be checked before anything is written.
-func (a *apply) preflight(ctx context.Context) error {
+// preflight checks what is known before the layers are read.
+func (a *apply) preflight() error {
 	if err := checkDigests(a.state, a.facts, a.slot, a.opt.Allow, a.img.Digest()); err != nil {
 		return err
 	}
 	if err := checkImage(a.facts, a.img); err != nil {
 		return err
 	}
-	sec, err := a.System.slot(a.slot)
-	if err != nil {
+	if err := a.fits(); err != nil {
 		return err
 	}
-	capacity := partitions.Capacity(sec.Size())
-	if err := a.source.fits(a.slot, capacity); err != nil {
-		return err
-	}
-	if a.desc, err = a.source.describe(ctx); err != nil {
+	var err error
+	if a.desc, err = a.source.describe(); err != nil {
 		return err
 	}
 	if err := checkDigests(a.state, a.facts, a.slot, a.opt.Allow, a.desc.SourceDigest); err != nil {
@@ -143,17 +148,33 @@ func (a *apply) preflight(ctx context.Context) error {
 	if err := checkManifest(a.facts, a.desc, a.opt.Allow); err != nil {
 		return err
 	}
-	return a.source.fits(a.slot, capacity)
+	return a.fits()
+}
+
+// survey checks all that can be checked before anything is written.
+func (a *apply) survey(ctx context.Context) (err error) {
+	if a.desc, err = a.source.survey(ctx); err != nil {
+		return err
+	}
+	if err := checkManifest(a.facts, a.desc, a.opt.Allow); err != nil {
+		return err
+	}
+	return a.fits()
+}
+
+func (a *apply) fits() error {
+	sec, err := a.System.slot(a.slot)
+	if err != nil {
+		return err
+	}
+	return a.source.fits(a.slot, partitions.Capacity(sec.Size()))
 }
 
 func (a *apply) result() *Applied {
-	r := &Applied{
+	return &Applied{
 		Slot: a.slot, Version: a.desc.Version, Image: a.img.Reference().String(), Digest: a.img.Digest(),
 		RootHash: a.desc.RootHash, Kernel: a.desc.Kernel, ImageBytes: a.desc.ImageBytes, KeptBytes: a.kept,
 		DryRun: a.opt.DryRun, Update: a.img.IsUpdate(), Reused: a.reused,
+		Dropped: a.source.dropped(),
 	}
-	if s, ok := a.source.(*imageSource); ok {
-		r.Dropped = s.plan.Dropped
-	}
-	return r
 }

@@ -1,6 +1,7 @@
 package updater_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -11,8 +12,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/abupdate/abupdate/bootctl"
+	selector "github.com/abupdate/abupdate/initramfs/build"
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/partitions/disk"
 	"github.com/abupdate/abupdate/updater"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
 )
@@ -28,6 +32,15 @@ var images, removeImages = ut.Shared(map[string]ut.Image{
 	"nokernel":   {Version: "2.0", Kernel: ut.NoKernel},
 	"compatible": {Version: "3.0", Labels: map[string]string{"org.abupdate.compatible": "board1"}},
 	"floor":      {Version: "5.0", Labels: map[string]string{"org.abupdate.min-version": "4"}},
+	// What these are, only their files say.
+	"kernel": {Version: "2.0", Kernel: "6.9.9"},
+	"low":    {Files: map[string]string{"etc/os-release": "VERSION_ID=0.5\n"}},
+	"plain":  {Noise: 50_000, Files: map[string]string{"etc/os-release": "VERSION_ID=2.5\n"}},
+	// A content whose first name is hidden, and one that is hidden under a
+	// name that only the lower layer explains.
+	"twice": {Version: "2.0", Noise: 50_000, Files: map[string]string{
+		"etc/a": "first name", "etc/b": "=> etc/a", "usr/lib/x": "hidden by a symlinked parent", "lib": "-> usr/lib",
+	}, Upper: map[string]string{"etc/.wh.a": "", "lib/x": "shown"}},
 })
 
 func TestMain(m *testing.M) {
@@ -136,13 +149,19 @@ func TestApplyRefuses(t *testing.T) {
 		opt  updater.ApplyOptions
 		kind fault.Kind // 0: goes through
 		says string
+		late bool // known only when the slot is written
 	}{
 		{name: "the running image", ref: ref("v1"), kind: fault.Nothing, says: "is in slot a"},
 		{name: "the running image, forced", ref: ref("v1"), opt: updater.ApplyOptions{Allow: updater.Allow{Same: true}}},
 		{name: "a lower version", ref: ref("v0"), kind: fault.Refused, says: "version 0.9 is lower than the running 1.0"},
 		{name: "a lower version, allowed", ref: ref("v0"), opt: updater.ApplyOptions{Allow: updater.Allow{Downgrade: true}}},
 		{name: "another architecture", ref: ref("arm64"), kind: fault.Refused, says: "arm64"},
-		{name: "no kernel", ref: ref("nokernel"), kind: fault.Usage, says: "no kernel in the image"},
+		{name: "no kernel", ref: ref("nokernel"), kind: fault.Usage, says: "no kernel in the image", late: true},
+		{name: "another kernel", ref: ref("kernel"), kind: fault.Refused, says: "brings kernel 6.9.9; this device can start " + ut.Kernel, late: true},
+		{name: "a lower version in os-release", ref: ref("low"), kind: fault.Refused, says: "version 0.5 is lower than the running 1.0", late: true},
+		{name: "a lower version in os-release, another one given", ref: ref("low"), opt: updater.ApplyOptions{Source: updater.SourceOptions{Version: "1.5"}}},
+		{name: "a lower version in os-release, allowed", ref: ref("low"), opt: updater.ApplyOptions{Allow: updater.Allow{Downgrade: true}}},
+		{name: "a lower version given", ref: ref("plain"), opt: updater.ApplyOptions{Source: updater.SourceOptions{Version: "0.1"}}, kind: fault.Refused, says: "lower"},
 		{name: "other devices", from: "compatible", ref: ref("v2"), kind: fault.Refused, says: `the device is "board1"`,
 			opt: updater.ApplyOptions{Allow: updater.Allow{Downgrade: true}}},
 		{name: "too old for it", ref: ref("floor"), kind: fault.Refused, says: "asks for version 4"},
@@ -167,23 +186,98 @@ func TestApplyRefuses(t *testing.T) {
 			if tt.prep != nil {
 				tt.prep(t, path)
 			}
-			before, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
+			if tt.late {
+				setKernel(t, path, ut.Kernel)
 			}
 			tt.opt.Ref = tt.ref
-			_, err = open(t, path).Apply(t.Context(), tt.opt)
-			if fault.KindOf(err) != tt.kind || tt.kind != 0 && !strings.Contains(err.Error(), tt.says) {
-				t.Fatalf("Apply(%s) = %v (kind %d); want kind %d and %q", tt.ref, err, fault.KindOf(err), tt.kind, tt.says)
-			}
-			after, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if changed := string(before) != string(after); changed != (tt.kind == 0) {
-				t.Errorf("disk changed: %v; want %v", changed, tt.kind == 0)
+			for _, how := range []func(*updater.ApplyOptions){
+				func(o *updater.ApplyOptions) { o.DryRun = true },
+				func(o *updater.ApplyOptions) { o.CheckFirst = true },
+				func(*updater.ApplyOptions) {},
+			} {
+				opt := tt.opt
+				how(&opt)
+				err, changed := tryApply(t, path, opt)
+				if fault.KindOf(err) != tt.kind || tt.kind != 0 && !strings.Contains(err.Error(), tt.says) {
+					t.Fatalf("Apply(%+v) = %v (kind %d); want kind %d and %q", opt, err, fault.KindOf(err), tt.kind, tt.says)
+				}
+				late := tt.late && !opt.DryRun && !opt.CheckFirst
+				written := tt.kind == 0 && !opt.DryRun
+				if changed != (late || written) {
+					t.Errorf("Apply(%+v): disk changed: %v; want %v", opt, changed, !changed)
+				}
+				if late {
+					checkGivenUp(t, path, err, tt.says)
+				}
+				if written {
+					return
+				}
 			}
 		})
+	}
+}
+
+// tryApply says how an Apply ended and whether it changed the disk.
+func tryApply(t *testing.T, path string, opt updater.ApplyOptions) (err error, changed bool) {
+	t.Helper()
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sys := open(t, path)
+	_, err = sys.Apply(t.Context(), opt)
+	sys.Close()
+	after, readErr := os.ReadFile(path)
+	if readErr != nil {
+		t.Fatal(readErr)
+	}
+	return err, string(before) != string(after)
+}
+
+// setKernel makes the selector of a disk one that starts a kernel.
+func setKernel(t *testing.T, path, release string) {
+	t.Helper()
+	dev, err := blockdev.Open(path, blockdev.ReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	d, err := partitions.Open(dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var uki bytes.Buffer
+	const stub = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+	b, err := os.ReadFile(stub)
+	if err != nil {
+		t.Fatalf("%v: install the Debian package systemd-boot-efi", err)
+	}
+	if err := selector.UKI(&uki, b, selector.UKIOptions{Uname: release, Linux: []byte("kernel"), Initrd: []byte("initrd")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.WriteESP(d, map[string][]byte{updater.LoaderPath("amd64"): uki.Bytes()}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkGivenUp makes sure that slot b is empty, with the reason, and all else
+// as it was: slot a boots next.
+func checkGivenUp(t *testing.T, path string, err error, says string) {
+	t.Helper()
+	if !strings.Contains(err.Error(), "slot b is empty now") {
+		t.Errorf("Apply() = %v; it does not say that slot b is empty", err)
+	}
+	st := state(t, path)
+	got := *st.Slot(bootctl.SlotB)
+	if got.Status != bootctl.Empty || !strings.Contains(got.LastFailure, says) || strings.Contains(got.LastFailure, "empty now") {
+		t.Errorf("slot b is %+v; want it empty because of %q", got, says)
+	}
+	if a := *st.Slot(bootctl.SlotA); a.Status != bootctl.Good || st.Active() != bootctl.SlotA {
+		t.Errorf("slot a is %+v, %v boots next; want a, good", a, st.Active())
+	}
+	found, err := open(t, path).Verify(t.Context(), []bootctl.Slot{bootctl.SlotA}, nil)
+	if err != nil || found[0].State != updater.Intact {
+		t.Errorf("slot a is %+v, %v; want it intact", found, err)
 	}
 }
 
@@ -282,9 +376,11 @@ func TestApplyRefusesAnotherKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = sys.Apply(t.Context(), updater.ApplyOptions{Ref: "oci:" + dir + ":v2"})
-	if fault.KindOf(err) != fault.Refused || !strings.Contains(err.Error(), "5.10.0") {
-		t.Errorf("Apply() = %v; want it refused for the kernel", err)
+	for _, ref := range []string{"oci:" + dir + ":v2", update(t, dir, "v2")} {
+		_, err = sys.Apply(t.Context(), updater.ApplyOptions{Ref: ref})
+		if fault.KindOf(err) != fault.Refused || !strings.Contains(err.Error(), "5.10.0") {
+			t.Errorf("Apply(%s) = %v; want it refused for the kernel", ref, err)
+		}
 	}
 }
 

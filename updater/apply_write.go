@@ -3,6 +3,7 @@ package updater
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/abupdate/abupdate/bootctl"
@@ -20,8 +21,16 @@ func (a *apply) run(ctx context.Context) error {
 	}
 	defer release()
 	if a.reusable(ctx) {
+		if err := checkManifest(a.facts, a.desc, a.opt.Allow); err != nil {
+			return err
+		}
 		a.reused, a.kept = true, a.desc.ImageBytes
 		return a.stage()
+	}
+	if a.opt.CheckFirst {
+		if err := a.survey(ctx); err != nil {
+			return err
+		}
 	}
 	resume := a.state.Slot(a.slot).Status == bootctl.Writing
 	if a.state, err = a.state.BeginWrite(a.slot); err != nil {
@@ -31,7 +40,7 @@ func (a *apply) run(ctx context.Context) error {
 		return err
 	}
 	if err := a.write(ctx, resume); err != nil {
-		return errors.Join(err, a.giveUp(ctx, err))
+		return a.giveUp(ctx, err)
 	}
 	return a.stage()
 }
@@ -51,7 +60,14 @@ func (a *apply) write(ctx context.Context, resume bool) error {
 	if err != nil {
 		return err
 	}
-	a.desc, a.kept = done.manifest, keep.kept
+	a.desc, a.kept = done.manifest, min(keep.kept, done.manifest.ImageBytes)
+	// What an ordinary image's files say is known only now.
+	if err := checkManifest(a.facts, a.desc, a.opt.Allow); err != nil {
+		return err
+	}
+	if err := w.WriteTree(done.tree); err != nil {
+		return err
+	}
 	err = w.ReadBack(ctx, done.tree.RootHash, func(n int64) { a.opt.Progress.Report(StepReadBack, n, done.manifest.ImageBytes) })
 	if err != nil {
 		return err
@@ -64,13 +80,17 @@ func (a *apply) write(ctx context.Context, resume bool) error {
 }
 
 // giveUp makes the slot empty after an error, unless the rest may come later:
-// then it stays as it is, being written, and the next Apply goes on there.
+// then it stays as it is, being written, and the next Apply goes on there. It
+// returns the error to report.
 func (a *apply) giveUp(ctx context.Context, cause error) error {
 	if ctx.Err() != nil || fault.KindOf(cause) == fault.Network {
-		return nil
+		return cause
 	}
 	a.state = a.state.AbortWrite(a.slot, cause.Error())
-	return a.save(a.state)
+	if err := a.save(a.state); err != nil {
+		return errors.Join(cause, err)
+	}
+	return fmt.Errorf("%w; slot %v is empty now, the system that runs is as it was", cause, a.slot)
 }
 
 // stage saves what makes the slot boot: the commit point.
@@ -89,7 +109,8 @@ func (a *apply) reusable(ctx context.Context) bool {
 		return false
 	}
 	// An ordinary image has no root hash before it is packed; the same
-	// encoder makes the same of it.
+	// encoder makes the same of it. Its version may be known to its files
+	// only: then those in the slot have said it already.
 	if old.Digest != a.img.Digest() && (a.desc.RootHash == "" || old.RootHash != a.desc.RootHash) {
 		return false
 	}
@@ -97,8 +118,8 @@ func (a *apply) reusable(ctx context.Context) bool {
 	if err != nil || content.Manifest.RootHash != old.RootHash {
 		return false
 	}
-	if a.desc.RootHash != "" && a.desc.RootHash != old.RootHash ||
-		a.desc.Encoder != content.Manifest.Encoder || a.desc.Version != content.Manifest.Version {
+	if a.desc.RootHash != "" && a.desc.RootHash != old.RootHash || a.desc.Encoder != content.Manifest.Encoder ||
+		a.desc.Version != "" && a.desc.Version != content.Manifest.Version {
 		return false
 	}
 	if err := a.verifyContent(ctx, a.slot, content, a.opt.Progress); err != nil {

@@ -4,14 +4,11 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
-	"github.com/abupdate/abupdate/squashfs"
 	"github.com/abupdate/abupdate/updater/compose"
 )
 
@@ -74,39 +71,35 @@ func Build(ctx context.Context, opt BuildOptions) (*Built, error) {
 		}
 	}
 	start := startUsage()
-	img, plan, err := ReadImage(ctx, opt.Ref, opt.Source, opt.Progress)
+	im, err := OpenImage(ctx, opt.Ref, opt.Source, opt.Progress)
 	if err != nil {
 		return nil, err
 	}
-	defer img.Close()
-	copt := opt.Compose
-	copt.Squashfs, copt.Version, copt.Source = opt.Source.Squashfs, opt.Source.Version, RecordedSource(img.Reference())
-	copt.Progress = func(done, total int64) { opt.Progress.Report(StepWrite, done, total) }
-	desc, err := compose.Describe(ctx, img, plan, copt)
+	defer im.Close()
+	im.opt.Compatible, im.opt.NoKernel = opt.Compose.Compatible, opt.Compose.NoKernel
+	out, err := newOutput(opt)
 	if err != nil {
 		return nil, err
 	}
-	tmp, err := opt.workDir()
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(tmp)
-	made, err := composeFiles(ctx, plan, tmp, desc, copt)
+	defer out.remove()
+	made, err := out.compose(ctx, im)
 	if err != nil {
 		return nil, fmt.Errorf("building %s: %w", opt.Ref, err)
 	}
-	b := &Built{Image: opt.Ref, Manifest: made.Manifest, Dropped: plan.Dropped}
-	if err := b.deliver(ctx, tmp, img.Reference(), made, opt); err != nil {
+	b := &Built{Image: opt.Ref, Manifest: made.Manifest, Dropped: made.Plan.Dropped}
+	if err := b.deliver(ctx, out, im.Reference(), made); err != nil {
 		return nil, err
 	}
-	b.count(img, plan, made.Stats, start.since(), opt)
+	b.count(im, made, start.since(), opt)
 	return b, nil
 }
 
-func (b *Built) count(img *oci.Image, plan *oci.Plan, stats squashfs.Stats, took Usage, opt BuildOptions) {
+func (b *Built) count(im *Image, made *compose.Result, took Usage, opt BuildOptions) {
+	plan := made.Plan
 	b.BuildStats = BuildStats{
-		Files: plan.Files, LayerBytes: img.Size(), FileBytes: plan.Bytes,
-		Duplicates: stats.Duplicates, DuplicateBytes: stats.DuplicateBytes,
+		Files: plan.Files, LayerBytes: im.Size(), FileBytes: plan.Bytes,
+		Duplicates: made.Stats.Duplicates, DuplicateBytes: made.Stats.DuplicateBytes,
+		UnusedBytes: plan.Unused, LayersReadTwice: plan.SecondReads,
 		WallSeconds: seconds(took.Wall),
 	}
 	if plan.Bytes > 0 {
@@ -120,87 +113,6 @@ func (b *Built) count(img *oci.Image, plan *oci.Plan, stats squashfs.Stats, took
 // seconds rounds to what means something.
 func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }
 
-// ReadImage resolves an ordinary image and reads its layers' headers.
-func ReadImage(ctx context.Context, name string, opt SourceOptions, progress Progress) (*oci.Image, *oci.Plan, error) {
-	ref, err := oci.ParseReference(name)
-	if err != nil {
-		return nil, nil, fault.Wrap(fault.Usage, err)
-	}
-	progress.Report(StepResolve, 0, 0)
-	opt.Registry.Progress = registryProgress(progress)
-	img, err := oci.Resolve(ctx, ref, opt.Registry)
-	if err != nil {
-		return nil, nil, err
-	}
-	if img.IsUpdate() {
-		err = fault.Errorf(fault.Usage, "%s is an update already; an image is wanted", ref)
-	}
-	var plan *oci.Plan
-	if err == nil {
-		var index *oci.Index
-		if index, err = oci.ReadIndex(ctx, img); err == nil {
-			plan, err = index.Plan()
-		}
-	}
-	if err != nil {
-		img.Close()
-		return nil, nil, err
-	}
-	return img, plan, nil
-}
-
 func (opt BuildOptions) nowhere() bool { return opt.Dir == "" && opt.Raw == "" && opt.Push == "" }
 
 var errNowhere = fault.Errorf(fault.Usage, "nowhere to build to: give a directory, --raw or --push")
-
-// workDir makes a directory on the file system of the output, so that moving
-// into place is a rename.
-func (opt BuildOptions) workDir() (string, error) {
-	parent := opt.TempDir
-	if parent == "" {
-		switch {
-		case opt.Dir != "":
-			parent = filepath.Dir(filepath.Clean(opt.Dir))
-		case opt.Raw != "":
-			parent = filepath.Dir(opt.Raw)
-		}
-	}
-	dir, err := os.MkdirTemp(parent, ".abupdate-build-*")
-	if err != nil {
-		return "", fmt.Errorf("making a working directory: %w", err)
-	}
-	return dir, nil
-}
-
-// Names in the working directory.
-const (
-	squashfsFile = "squashfs"
-	treeFile     = "tree"
-	layoutDir    = "layout"
-	rawFile      = "raw"
-)
-
-// composeFiles makes squashfs and tree as files in dir.
-func composeFiles(ctx context.Context, plan *oci.Plan, dir string, desc manifest.Manifest, opt compose.Options) (*compose.Result, error) {
-	f, err := os.Create(filepath.Join(dir, squashfsFile))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	made, err := compose.Compose(ctx, plan, compose.Sink(f), desc, opt)
-	if err != nil {
-		return nil, err
-	}
-	if err := f.Close(); err != nil {
-		return nil, err
-	}
-	t, err := os.Create(filepath.Join(dir, treeFile))
-	if err != nil {
-		return nil, err
-	}
-	defer t.Close()
-	if _, err := made.Tree.WriteTo(t); err != nil {
-		return nil, err
-	}
-	return made, t.Close()
-}

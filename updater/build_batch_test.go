@@ -165,6 +165,18 @@ func TestBuildAllCanceled(t *testing.T) {
 	}
 }
 
+// What one pass costs is told: a layer that was read twice, bytes that no file
+// has.
+func TestBuildCountsWhatOnePassCosts(t *testing.T) {
+	built, err := updater.Build(t.Context(), updater.BuildOptions{Ref: "oci:" + images(t) + ":twice", Raw: filepath.Join(t.TempDir(), "raw")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := int64(len("hidden by a symlinked parent")); built.LayersReadTwice != 1 || built.UnusedBytes != want {
+		t.Errorf("%d layers read twice, %d bytes unused; want 1 and %d", built.LayersReadTwice, built.UnusedBytes, want)
+	}
+}
+
 func TestBuildStats(t *testing.T) {
 	built, err := updater.Build(t.Context(), updater.BuildOptions{Ref: "oci:" + images(t) + ":v2", Raw: filepath.Join(t.TempDir(), "raw")})
 	if err != nil {

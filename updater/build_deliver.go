@@ -3,6 +3,7 @@ package updater
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/abupdate/abupdate/internal/fault"
@@ -11,38 +12,52 @@ import (
 	"github.com/abupdate/abupdate/updater/compose"
 )
 
-// deliver puts what was made where it was asked for. The raw image is a copy;
-// the update takes the files.
-func (b *Built) deliver(ctx context.Context, tmp string, from oci.Reference, made *compose.Result, opt BuildOptions) error {
+// deliver puts what was made where it was asked for: the slot image last, as
+// the update may be a copy of it.
+func (b *Built) deliver(ctx context.Context, out *output, from oci.Reference, made *compose.Result) error {
+	opt := out.opt
 	raw, err := made.Manifest.Encode()
 	if err != nil {
 		return err
 	}
-	if opt.Raw != "" {
-		if err := writeRaw(ctx, tmp, opt.Raw, made, raw); err != nil {
-			return fmt.Errorf("writing %s: %w", opt.Raw, err)
+	if out.work != "" {
+		if err := b.deliverUpdate(ctx, out, from, made, raw); err != nil {
+			return err
 		}
-		b.Raw = opt.Raw
 	}
-	if opt.Dir == "" && opt.Push == "" {
+	if opt.Raw == "" {
 		return nil
 	}
+	if err := finishSlot(ctx, out.image(), made, raw, opt.Progress); err != nil {
+		return fmt.Errorf("writing %s: %w", opt.Raw, err)
+	}
+	b.Raw = opt.Raw
+	return os.Rename(out.image(), opt.Raw)
+}
+
+// deliverUpdate packs the update into a layout, and pushes it from there.
+func (b *Built) deliverUpdate(ctx context.Context, out *output, from oci.Reference, made *compose.Result, raw []byte) error {
+	opt, m := out.opt, &made.Manifest
 	dir := opt.Dir
 	if dir == "" {
-		dir = filepath.Join(tmp, layoutDir)
+		dir = filepath.Join(out.work, layoutDir)
 	}
-	b.Tag = tagOf(opt.Tag, &made.Manifest, from)
+	b.Tag = tagOf(opt.Tag, m, from)
 	if opt.Dir != "" {
 		if err := opt.names.take(b.Tag, opt.Ref); err != nil {
 			return err
 		}
 	}
+	squashfs, tree, err := out.update(made)
+	if err != nil {
+		return err
+	}
 	b.Digest, err = oci.WriteUpdate(ctx, dir, b.Tag, oci.Update{
 		Config:       raw,
-		Architecture: made.Manifest.Architecture,
-		Squashfs:     oci.UpdateFile{Path: filepath.Join(tmp, squashfsFile), Take: true},
-		Tree:         oci.UpdateFile{Path: filepath.Join(tmp, treeFile), Take: true},
-		Annotations:  annotations(made.Manifest),
+		Architecture: m.Architecture,
+		Squashfs:     oci.UpdateFile{Path: squashfs, Take: true},
+		Tree:         oci.UpdateFile{Path: tree, Take: true},
+		Annotations:  annotations(*m),
 	})
 	if err != nil {
 		return err
@@ -51,7 +66,7 @@ func (b *Built) deliver(ctx context.Context, tmp string, from oci.Reference, mad
 	if opt.Push == "" {
 		return nil
 	}
-	return b.push(ctx, dir, fill(opt.Push, &made.Manifest, from), opt)
+	return b.push(ctx, dir, fill(opt.Push, m, from), opt)
 }
 
 func (b *Built) push(ctx context.Context, dir, to string, opt BuildOptions) error {

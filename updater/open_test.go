@@ -2,19 +2,13 @@ package updater_test
 
 import (
 	"errors"
-	"io"
-	"log"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/registry"
-
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/fault"
-	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/updater"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
@@ -69,23 +63,10 @@ func TestOpenOfTheBootedDisk(t *testing.T) {
 	}
 }
 
-// On a device the layers of an ordinary image are spooled on disk, in a folder
-// that is emptied first.
+// On a device a layer that must be read twice is spooled on disk, in a folder
+// that is emptied first; nothing stays there.
 func TestApplySpoolsOnDisk(t *testing.T) {
-	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	defer s.Close()
-	ref := strings.TrimPrefix(s.URL, "http://") + "/os:v2"
-	local, err := oci.ParseReference("oci:" + images(t) + ":v2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	remote, err := oci.ParseReference(ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := oci.Push(t.Context(), local, remote, oci.Options{}); err != nil {
-		t.Fatal(err)
-	}
+	ref, _, _ := served(t, "twice")
 	dir := t.TempDir()
 	path, spool := ut.Disk(t, "oci:"+images(t)+":v1"), filepath.Join(dir, "spool")
 	left := filepath.Join(spool, "left-by-a-power-cut")
@@ -114,6 +95,12 @@ func TestApplySpoolsOnDisk(t *testing.T) {
 	}
 	if _, err := os.Stat(left); spooled != 1 || err == nil {
 		t.Errorf("%d spools while writing, what was left from before: %v; want one and nothing", spooled, err)
+	}
+	if list, _ := os.ReadDir(spool); len(list) > 0 {
+		t.Errorf("in the spool there is %v; want nothing", list)
+	}
+	if _, err := sys.Verify(t.Context(), nil, nil); err != nil {
+		t.Errorf("Verify() = %v", err)
 	}
 }
 

@@ -47,10 +47,11 @@ func checkImage(f facts, img *oci.Image) error {
 }
 
 // checkManifest refuses a system that would not start on this device, or that
-// takes it back.
+// takes it back. What the manifest leaves open, since nobody has read it yet,
+// passes.
 func checkManifest(f facts, m manifest.Manifest, allow Allow) error {
 	if m.Architecture != f.architecture {
-		return fault.Errorf(fault.Refused, "version %s is for %s; the device is %s", m.Version, m.Architecture, f.architecture)
+		return fault.Errorf(fault.Refused, "%s is for %s; the device is %s", named(m), m.Architecture, f.architecture)
 	}
 	if f.kernel != "" && m.Kernel != "" && m.Kernel != f.kernel {
 		return fault.Errorf(fault.Refused, "version %s brings kernel %s; this device can start %s only", m.Version, m.Kernel, f.kernel)
@@ -59,16 +60,24 @@ func checkManifest(f facts, m manifest.Manifest, allow Allow) error {
 		return nil
 	}
 	if want := f.manifest.Compatible; want != "" && m.Compatible != want {
-		return fault.Errorf(fault.Refused, "version %s is for %q; the device is %q", m.Version, m.Compatible, want)
+		return fault.Errorf(fault.Refused, "%s is for %q; the device is %q", named(m), m.Compatible, want)
 	}
 	running := f.manifest.Version
 	if m.MinVersion != "" && ordered(running) && bootctl.CompareVersions(running, m.MinVersion) < 0 {
-		return fault.Errorf(fault.Refused, "version %s asks for version %s or later first; the device runs %s", m.Version, m.MinVersion, running)
+		return fault.Errorf(fault.Refused, "%s asks for version %s or later first; the device runs %s", named(m), m.MinVersion, running)
 	}
-	if !allow.Downgrade && ordered(running) && ordered(m.Version) && bootctl.CompareVersions(m.Version, running) < 0 {
+	if !allow.Downgrade && m.Version != "" && ordered(running) && ordered(m.Version) && bootctl.CompareVersions(m.Version, running) < 0 {
 		return fault.Errorf(fault.Refused, "version %s is lower than the running %s (--allow-downgrade takes it)", m.Version, running)
 	}
 	return nil
+}
+
+// named is how messages call a system whose version may not be known yet.
+func named(m manifest.Manifest) string {
+	if m.Version == "" {
+		return "the image"
+	}
+	return "version " + m.Version
 }
 
 // ordered says whether a version has an order: those made from digests have

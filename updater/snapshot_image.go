@@ -23,7 +23,7 @@ func (s *snapshot) openReference(ctx context.Context, name string) error {
 		return fault.Wrap(fault.Usage, err)
 	}
 	opt := s.look.Source.Registry
-	opt.Progress = registryProgress(s.look.Progress)
+	opt.Progress = (&phase{progress: s.look.Progress, step: StepFetch}).report
 	img, err := oci.Resolve(ctx, ref, opt)
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (s *snapshot) openReference(ctx context.Context, name string) error {
 func (s *snapshot) openUpdate(ctx context.Context, img *oci.Image, in *Inspected) error {
 	u := &updateSource{img: img}
 	var err error
-	if in.Manifest, err = u.describe(ctx); err != nil {
+	if in.Manifest, err = u.describe(); err != nil {
 		return err
 	}
 	if s.compose {
@@ -89,7 +89,9 @@ func (s *snapshot) openImage(ctx context.Context, img *oci.Image, in *Inspected)
 	if err != nil {
 		return err
 	}
-	if in.Manifest, err = compose.Describe(ctx, img, plan, s.composeOptions(img)); err != nil {
+	copt := s.composeOptions(img)
+	in.Manifest = compose.Describe(img, copt)
+	if err := compose.DescribeFiles(ctx, &in.Manifest, plan, copt); err != nil {
 		return err
 	}
 	in.countPlan(plan)
@@ -111,8 +113,7 @@ func (in *Inspected) countPlan(plan *oci.Plan) {
 
 func (s *snapshot) composeOptions(img *oci.Image) compose.Options {
 	return compose.Options{
-		Squashfs: s.look.Source.Squashfs, Version: s.look.Source.Version, Source: RecordedSource(img.Reference()), NoKernel: true,
-		Progress: func(done, total int64) { s.look.Progress.Report(StepWrite, done, total) },
+		Squashfs: s.look.Source.Squashfs, Version: s.look.Source.Version, Source: recordedSource(img.Reference()), NoKernel: true,
 	}
 }
 
@@ -128,12 +129,12 @@ func (s *snapshot) composeImage(ctx context.Context, img *oci.Image, in *Inspect
 		}
 		sink = compose.Sink(f)
 	}
-	made, plan, err := composeTo(ctx, img, sink, s.composeOptions(img))
+	made, err := compose.Compose(ctx, img, sink, s.composeOptions(img))
 	if err != nil {
 		return fmt.Errorf("flattening %s: %w", in.Name, err)
 	}
 	in.Manifest, s.tree = made.Manifest, made.Tree
-	in.countPlan(plan)
+	in.countPlan(made.Plan)
 	if f == nil {
 		return nil
 	}

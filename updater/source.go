@@ -9,22 +9,26 @@ import (
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/squashfs"
-	"github.com/abupdate/abupdate/updater/compose"
 	"github.com/abupdate/abupdate/verity"
 )
 
 // A source is an image on its way into a slot. There are two: an update that
 // build made, and an ordinary image that is flattened on the way.
 type source interface {
-	// describe returns the manifest as far as it is known before anything
-	// is written, and reads what that takes.
-	describe(ctx context.Context) (manifest.Manifest, error)
+	// describe returns the manifest as far as it is known without reading
+	// what the image holds: of an update all of it.
+	describe() (manifest.Manifest, error)
+	// survey returns the manifest as far as it can be known before anything
+	// is written. It reads what that takes: all layers of an image.
+	survey(ctx context.Context) (manifest.Manifest, error)
 	// fits returns an error of kind fault.NoRoom if the image cannot fit in
 	// a slot that holds a squashfs of up to capacity bytes.
 	fits(slot bootctl.Slot, capacity int64) error
-	// fill writes squashfs and hash tree to w and returns the root hash and
-	// the encoded manifest.
+	// fill writes the squashfs to w and returns its hash tree and the
+	// manifest.
 	fill(ctx context.Context, w target, progress Progress) (*filled, error)
+	// dropped counts the extended attributes that were left out, by name.
+	dropped() map[string]int
 }
 
 // filled is what a source wrote.
@@ -41,22 +45,11 @@ type SourceOptions struct {
 	Version  string           // of an ordinary image, instead of what it says
 }
 
-func newSource(img *oci.Image, opt SourceOptions, progress Progress) source {
+func newSource(img *oci.Image, opt SourceOptions, phase *phase) source {
 	if img.IsUpdate() {
 		return &updateSource{img: img}
 	}
-	return &imageSource{img: img, progress: progress, opt: compose.Options{
-		Squashfs: opt.Squashfs, Version: opt.Version, Source: RecordedSource(img.Reference()),
-	}}
-}
-
-// RecordedSource is how a manifest names the image it was made from. Only
-// registries mean something on another machine.
-func RecordedSource(ref oci.Reference) string {
-	if ref.Local() {
-		return ""
-	}
-	return ref.String()
+	return &imageSource{Image: newImage(img, opt, phase)}
 }
 
 // Origin is how the boot state names where a slot's system came from, for an
@@ -70,13 +63,4 @@ func Origin(ref oci.Reference) string {
 		return ref.String()
 	}
 	return strings.Replace(ref.String(), ref.Path, abs, 1)
-}
-
-// registryProgress turns the progress of reading layers into events.
-func registryProgress(p Progress) func(oci.Progress) {
-	return func(e oci.Progress) {
-		if e.Phase != "content" { // that one is seen as written bytes
-			p.Report(StepFetch, e.Done, e.Total)
-		}
-	}
 }

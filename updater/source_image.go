@@ -8,29 +8,28 @@ import (
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
-	"github.com/abupdate/abupdate/updater/compose"
 )
 
 // An imageSource is an ordinary image. How large its squashfs will be is not
-// known before it is made.
+// known before it is made, and what its files say of it not before they are
+// read: that is the pass in which it is packed, unless survey is called.
 type imageSource struct {
-	img      *oci.Image
-	opt      compose.Options
-	plan     *oci.Plan
-	desc     manifest.Manifest
-	progress Progress
+	*Image
+	plan *oci.Plan // once the layers were read
 }
 
-func (s *imageSource) describe(ctx context.Context) (manifest.Manifest, error) {
-	index, err := oci.ReadIndex(ctx, s.img)
-	if err != nil {
-		return manifest.Manifest{}, err
+func (s *imageSource) describe() (manifest.Manifest, error) { return s.Describe(), nil }
+
+func (s *imageSource) survey(ctx context.Context) (m manifest.Manifest, err error) {
+	s.plan, m, err = s.ReadHeaders(ctx)
+	return m, err
+}
+
+func (s *imageSource) dropped() map[string]int {
+	if s.plan == nil {
+		return nil
 	}
-	if s.plan, err = index.Plan(); err != nil {
-		return manifest.Manifest{}, err
-	}
-	s.desc, err = compose.Describe(ctx, s.img, s.plan, s.opt)
-	return s.desc, err
+	return s.plan.Dropped
 }
 
 // A squashfs packs blocks of 256 KiB by themselves, so it gets no smaller than
@@ -47,8 +46,8 @@ const leastVisible = 2
 // know it. What it lets through may still be too large: the slot's end stops
 // that.
 func (s *imageSource) fits(slot bootctl.Slot, capacity int64) error {
-	least := s.img.Size() / leastRatio
-	if len(s.img.Layers()) > 1 {
+	least := s.Size() / leastRatio
+	if len(s.Layers()) > 1 {
 		least /= leastVisible
 	}
 	if s.plan != nil {
@@ -56,24 +55,24 @@ func (s *imageSource) fits(slot bootctl.Slot, capacity int64) error {
 	}
 	if least > capacity {
 		return fault.Errorf(fault.NoRoom, "image %s cannot fit: its layers have %d bytes compressed, which makes an image of at least %d; slot %v holds %d",
-			s.img.Reference(), s.img.Size(), least, slot, capacity)
+			s.Reference(), s.Size(), least, slot, capacity)
 	}
 	return nil
 }
 
-func (s *imageSource) fill(ctx context.Context, w target, progress Progress) (*filled, error) {
-	opt := s.opt
-	opt.Progress = func(done, total int64) { progress.Report(StepWrite, done, total) }
-	result, err := compose.Compose(ctx, s.plan, w, s.desc, opt)
+func (s *imageSource) fill(ctx context.Context, w target, _ Progress) (*filled, error) {
+	hashes, err := w.Hashes()
 	if err != nil {
 		return nil, err
 	}
-	if err := w.WriteTree(result.Tree); err != nil {
+	made, err := s.Compose(ctx, w, hashes)
+	if err != nil {
 		return nil, err
 	}
-	raw, err := result.Manifest.Encode()
+	s.plan = made.Plan
+	raw, err := made.Manifest.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("describing the image: %w", err)
 	}
-	return &filled{tree: result.Tree, manifest: result.Manifest, raw: raw}, nil
+	return &filled{tree: made.Tree, manifest: made.Manifest, raw: raw}, nil
 }

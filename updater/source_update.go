@@ -21,7 +21,7 @@ type updateSource struct {
 	desc *manifest.Manifest
 }
 
-func (s *updateSource) describe(context.Context) (manifest.Manifest, error) {
+func (s *updateSource) describe() (manifest.Manifest, error) {
 	raw, err := s.img.UpdateConfig()
 	if err != nil {
 		return manifest.Manifest{}, err
@@ -33,6 +33,10 @@ func (s *updateSource) describe(context.Context) (manifest.Manifest, error) {
 	s.raw, s.desc = raw, desc
 	return *desc, nil
 }
+
+func (s *updateSource) survey(context.Context) (manifest.Manifest, error) { return *s.desc, nil }
+
+func (s *updateSource) dropped() map[string]int { return nil }
 
 func (s *updateSource) fits(slot bootctl.Slot, capacity int64) error {
 	if s.desc != nil && s.desc.ImageBytes > capacity {
@@ -48,9 +52,6 @@ func (s *updateSource) fill(ctx context.Context, w target, progress Progress) (*
 	}
 	if err := s.copy(ctx, tree, w, progress); err != nil {
 		return nil, fmt.Errorf("copying update %s: %w", s.img.Reference(), err)
-	}
-	if err := w.WriteTree(tree); err != nil {
-		return nil, err
 	}
 	return &filled{tree: tree, manifest: *s.desc, raw: s.raw}, nil
 }

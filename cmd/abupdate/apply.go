@@ -30,7 +30,10 @@ REF it is "image" of /etc/abupdate/config.toml and config.d/*.toml, else where t
 running slot came from.
 
 Refused: while the running slot is not confirmed, an image that failed on this
-device before, a lower version, another architecture, kernel or "compatible".`,
+device before, a lower version, another architecture, kernel or "compatible". Of
+an ordinary image the kernel, and the version if no label says it, are known when
+its layers have been read, and so have been written: when it is refused then, the
+other slot is empty. --check-first reads the layers before, and twice.`,
 		Example: lines(
 			"abupdate apply",
 			"abupdate apply registry.example/os-update:12.8 --reboot",
@@ -59,6 +62,7 @@ device before, a lower version, another architecture, kernel or "compatible".`,
 	diskFlag(cmd, &disk)
 	fs.BoolVar(&reboot, "reboot", false, "reboot into the new system when it is staged")
 	fs.BoolVar(&opt.DryRun, "dry-run", false, "check all that can be checked and write nothing")
+	fs.BoolVar(&opt.CheckFirst, "check-first", false, "read the headers of an ordinary image before the other slot is touched; its layers are fetched twice")
 	fs.BoolVar(&opt.Allow.Downgrade, "allow-downgrade", false, "take a version lower than the running one")
 	fs.BoolVar(&opt.Allow.Denied, "allow-denied", false, "take an image that failed on this device before")
 	fs.BoolVar(&opt.Allow.Same, "allow-same", false, "take the image that runs already")

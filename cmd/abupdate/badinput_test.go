@@ -107,11 +107,14 @@ func TestBadInput(t *testing.T) {
 		{"apply oci:" + work + " --disk " + disk, 2, "not an OCI image layout"},
 		{"build oci:" + over + ":v2 -o " + work + "/x", 2, "update already"},
 		// not what it says
-		{"apply oci:" + cut + ":v2 --disk " + disk, 4, "sha256"},
+		{"apply oci:" + cut + ":v2 --check-first --disk " + disk, 4, "sha256"},
+		{"apply oci:" + cut + ":v2 --disk " + ut.Disk(t, ref("v1")), 4, "sha256"},
 		{"apply oci:" + flipped + ":v2 --disk " + ut.Disk(t, ref("v1")), 4, "block"},
 		// for something else
 		{"apply " + ref("arm64") + " --disk " + disk, 6, "arm64"},
-		{"apply " + ref("nokernel") + " --disk " + disk, 2, "no kernel in the image"},
+		{"apply " + ref("nokernel") + " --check-first --disk " + disk, 2, "no kernel in the image"},
+		{"apply " + ref("nokernel") + " --dry-run --disk " + disk, 2, "no kernel in the image"},
+		{"apply " + ref("nokernel") + " --disk " + ut.Disk(t, ref("v1")), 2, "no kernel in the image; slot b is empty now"},
 		{"build " + ref("nokernel") + " -o " + work + "/x", 2, "no kernel in the image"},
 		{"apply " + ref("v0") + " --disk " + disk, 6, "lower than the running 1.0"},
 		{"apply " + ref("v1") + " --disk " + disk, 77, "nothing to do"},

@@ -13,30 +13,36 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/squashfs"
 	"github.com/abupdate/abupdate/updater/compose"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
+	"github.com/abupdate/abupdate/verity"
 )
 
-// plan reads a small image.
-func plan(t *testing.T, im ut.Image) (*oci.Image, *oci.Plan) {
+// open finds a small image.
+func open(t *testing.T, im ut.Image, opt oci.Options) *oci.Image {
 	t.Helper()
 	ref, err := oci.ParseReference("oci:" + ut.Layout(t, map[string]ut.Image{"x": im}) + ":x")
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err := oci.Resolve(t.Context(), ref, oci.Options{Platform: "linux/amd64"})
+	opt.Platform = "linux/amd64"
+	img, err := oci.Resolve(t.Context(), ref, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { img.Close() })
-	index, err := oci.ReadIndex(t.Context(), img)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := index.Plan()
+	return img
+}
+
+// plan reads a small image's headers.
+func plan(t *testing.T, im ut.Image) (*oci.Image, *oci.Plan) {
+	t.Helper()
+	img := open(t, im, oci.Options{})
+	p, err := oci.Read(t.Context(), img, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,34 +56,41 @@ func TestDescribe(t *testing.T) {
 		image ut.Image
 		opt   compose.Options
 		want  manifest.Manifest // of the fields that are compared
+		early manifest.Manifest // what of it the config tells, besides what they have in common
 	}{
 		{"label before os-release", ut.Image{Version: "1.2"}, compose.Options{},
-			manifest.Manifest{Version: "1.2", Title: "Test System"}},
+			manifest.Manifest{Version: "1.2", Title: "Test System"}, manifest.Manifest{Version: "1.2"}},
 		{"given before label", ut.Image{Version: "1.2"}, compose.Options{Version: "9", Compatible: "b"},
-			manifest.Manifest{Version: "9", Title: "Test System", Compatible: "b"}},
+			manifest.Manifest{Version: "9", Title: "Test System", Compatible: "b"}, manifest.Manifest{Version: "9", Compatible: "b"}},
 		{"IMAGE_VERSION before VERSION_ID", ut.Image{Files: map[string]string{usual: "VERSION_ID=12\nIMAGE_VERSION='12.7'\n"}}, compose.Options{},
-			manifest.Manifest{Version: "12.7"}},
+			manifest.Manifest{Version: "12.7"}, manifest.Manifest{}},
 		{"VERSION_ID", ut.Image{}, compose.Options{},
-			manifest.Manifest{Version: "0.1", Title: "Test System"}},
+			manifest.Manifest{Version: "0.1", Title: "Test System"}, manifest.Manifest{}},
 		{"os-release by a symlink", ut.Image{Files: map[string]string{
 			usual: "-> ../usr/lib/os-release", "usr/lib/os-release": "# comment\nPRETTY_NAME=\"A \\\"B\\\"\"\nVERSION_ID=\"7\"\n",
 		}}, compose.Options{},
-			manifest.Manifest{Version: "7", Title: `A "B"`}},
+			manifest.Manifest{Version: "7", Title: `A "B"`}, manifest.Manifest{}},
 		{"labels", ut.Image{Version: "1", Labels: map[string]string{
 			compose.LabelCompatible: "board1", compose.LabelMinVersion: "0.5", compose.LabelTitle: "T",
 		}}, compose.Options{},
-			manifest.Manifest{Version: "1", Title: "T", Compatible: "board1", MinVersion: "0.5"}},
+			manifest.Manifest{Version: "1", Title: "T", Compatible: "board1", MinVersion: "0.5"}, manifest.Manifest{Version: "1", Title: "T", Compatible: "board1", MinVersion: "0.5"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			img, p := plan(t, tt.image)
-			got, err := compose.Describe(t.Context(), img, p, tt.opt)
-			if err != nil {
+			ignore := cmpopts.IgnoreFields(manifest.Manifest{}, "Encoder")
+			tt.early.Format, tt.early.Architecture = 1, "amd64"
+			tt.early.SourceDigest, tt.early.Created = img.Digest(), "2023-11-14T22:13:20Z"
+			got := compose.Describe(img, tt.opt)
+			if diff := cmp.Diff(tt.early, got, ignore); diff != "" {
+				t.Errorf("Describe() (-want +got):\n%s", diff)
+			}
+			if err := compose.DescribeFiles(t.Context(), &got, p, tt.opt); err != nil {
 				t.Fatal(err)
 			}
 			tt.want.Format, tt.want.Architecture, tt.want.Kernel = 1, "amd64", ut.Kernel
-			tt.want.SourceDigest, tt.want.Created = img.Digest(), "2023-11-14T22:13:20Z"
-			if diff := cmp.Diff(tt.want, got, cmpopts.IgnoreFields(manifest.Manifest{}, "Encoder")); diff != "" {
-				t.Errorf("Describe() (-want +got):\n%s", diff)
+			tt.want.SourceDigest, tt.want.Created = tt.early.SourceDigest, tt.early.Created
+			if diff := cmp.Diff(tt.want, got, ignore); diff != "" {
+				t.Errorf("DescribeFiles() (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -85,8 +98,8 @@ func TestDescribe(t *testing.T) {
 
 func TestDescribeTakesTheVersionFromTheDigest(t *testing.T) {
 	img, p := plan(t, ut.Image{Files: map[string]string{"etc/os-release": "ID=x\n"}})
-	got, err := compose.Describe(t.Context(), img, p, compose.Options{})
-	if err != nil {
+	got := compose.Describe(img, compose.Options{})
+	if err := compose.DescribeFiles(t.Context(), &got, p, compose.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if want := "sha256." + img.Digest()[7:19]; got.Version != want {
@@ -148,13 +161,8 @@ func (m *memory) WriteAt(p []byte, off int64) (int, error) {
 
 func composed(t *testing.T, im ut.Image, opt compose.Options) ([]byte, *compose.Result) {
 	t.Helper()
-	img, p := plan(t, im)
-	desc, err := compose.Describe(t.Context(), img, p, opt)
-	if err != nil {
-		t.Fatal(err)
-	}
 	m := new(memory)
-	made, err := compose.Compose(t.Context(), p, compose.Sink(m), desc, opt)
+	made, err := compose.Compose(t.Context(), open(t, im, oci.Options{}), compose.Sink(m), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +173,8 @@ var full = ut.Image{Version: "1", Noise: 700_000, Files: map[string]string{
 	"etc/motd": "hello\n", "usr/bin/sh": "-> busybox", "usr/bin/busybox": strings.Repeat("text ", 100_000), "srv/empty": "",
 }}
 
-// Same image, same options: same bytes, whatever the number of workers.
+// Same image, same options: same bytes, whatever the number of workers, and
+// wherever hashes are kept.
 func TestComposeIsReproducible(t *testing.T) {
 	first, made := composed(t, full, compose.Options{})
 	want, err := made.Manifest.Encode()
@@ -181,6 +190,19 @@ func TestComposeIsReproducible(t *testing.T) {
 		if !bytes.Equal(first, again) || !bytes.Equal(want, got) {
 			t.Errorf("with %d workers image or manifest differ", workers)
 		}
+	}
+	again, elsewhere := composed(t, full, compose.Options{Hashes: blockdev.NewMemory(make([]byte, 1<<20))})
+	if !bytes.Equal(first, again) || elsewhere.Manifest != made.Manifest {
+		t.Errorf("with hashes on a device the image or the manifest differs")
+	}
+	var trees [2]bytes.Buffer
+	for i, tree := range []*verity.Tree{made.Tree, elsewhere.Tree} {
+		if _, err := tree.WriteTo(&trees[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(trees[0].Bytes(), trees[1].Bytes()) {
+		t.Errorf("with hashes on a device the tree differs")
 	}
 }
 
@@ -212,27 +234,18 @@ func TestComposeAgainstTools(t *testing.T) {
 }
 
 func TestComposeCanceled(t *testing.T) {
-	img, p := plan(t, full)
-	desc, err := compose.Describe(t.Context(), img, p, compose.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	opt := compose.Options{Progress: func(int64, int64) { cancel() }}
-	if _, err := compose.Compose(ctx, p, compose.Sink(new(memory)), desc, opt); !errors.Is(err, context.Canceled) {
+	img := open(t, full, oci.Options{Progress: func(oci.Progress) { cancel() }})
+	if _, err := compose.Compose(ctx, img, compose.Sink(new(memory)), compose.Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Compose() = %v; want %v", err, context.Canceled)
 	}
 }
 
 // A target that fails ends the composing with its error.
 func TestComposeIntoAFailingSink(t *testing.T) {
-	img, p := plan(t, full)
-	desc, err := compose.Describe(t.Context(), img, p, compose.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := compose.Compose(t.Context(), p, compose.Sink(failing{}), desc, compose.Options{}); !errors.Is(err, errFull) {
+	img := open(t, full, oci.Options{})
+	if _, err := compose.Compose(t.Context(), img, compose.Sink(failing{}), compose.Options{}); !errors.Is(err, errFull) {
 		t.Errorf("Compose() = %v; want %v", err, errFull)
 	}
 }

@@ -26,36 +26,46 @@ const DigestVersion = "sha256."
 
 const osReleaseLimit = 64 << 10 // bytes
 
-// Describe returns the manifest of what Compose will make of an image, as far
-// as it is known before: all but sizes and hashes. The plan is the image's.
-// The version is the given one, else the image's label, else os-release's
-// IMAGE_VERSION or VERSION_ID, else taken from the digest.
-func Describe(ctx context.Context, img *oci.Image, plan *oci.Plan, opt Options) (manifest.Manifest, error) {
+// Describe returns what an image's config tells of what Compose will make of
+// it. The version is the given one or the image's label; when it is "" the
+// files decide.
+func Describe(img *oci.Image, opt Options) manifest.Manifest {
+	labels := img.Labels()
 	m := manifest.Manifest{
 		Format:       manifest.FormatVersion,
+		Version:      firstOf(opt.Version, labels[LabelVersion]),
+		Title:        firstOf(labels[LabelTitle]),
 		Architecture: img.Architecture(),
+		Compatible:   firstOf(opt.Compatible, labels[LabelCompatible]),
+		MinVersion:   labels[LabelMinVersion],
 		SourceImage:  opt.Source,
 		SourceDigest: img.Digest(),
 		Encoder:      opt.Squashfs.Encoder(),
 	}
+	if t := created(img); !t.IsZero() {
+		m.Created = t.UTC().Format(time.RFC3339)
+	}
+	return m
+}
+
+// DescribeFiles adds what the image's files tell: the kernel, and of version
+// and title what the config leaves open. That is os-release's IMAGE_VERSION or
+// VERSION_ID, else digits of the digest; and PRETTY_NAME. After it all is known
+// but sizes and hashes.
+func DescribeFiles(ctx context.Context, m *manifest.Manifest, plan *oci.Plan, opt Options) error {
 	kernel, err := FindKernel(plan)
 	if err != nil && !(opt.NoKernel && errors.Is(err, ErrNoKernel)) {
-		return m, err
+		return err
 	}
 	m.Kernel = kernel.Release
 	text, err := osRelease(ctx, plan)
 	if err != nil {
-		return m, err
+		return err
 	}
-	vars, labels := parseOSRelease(text), img.Labels()
-	m.Version = firstOf(opt.Version, labels[LabelVersion], vars["IMAGE_VERSION"], vars["VERSION_ID"], digestVersion(img.Digest()))
-	m.Title = firstOf(labels[LabelTitle], vars["PRETTY_NAME"])
-	m.Compatible = firstOf(opt.Compatible, labels[LabelCompatible])
-	m.MinVersion = labels[LabelMinVersion]
-	if t := created(img); !t.IsZero() {
-		m.Created = t.UTC().Format(time.RFC3339)
-	}
-	return m, nil
+	vars := parseOSRelease(text)
+	m.Version = firstOf(m.Version, vars["IMAGE_VERSION"], vars["VERSION_ID"], digestVersion(m.SourceDigest))
+	m.Title = firstOf(m.Title, vars["PRETTY_NAME"])
+	return nil
 }
 
 // osRelease returns the text of the image's os-release, or "" when it has

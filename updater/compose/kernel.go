@@ -2,6 +2,7 @@ package compose
 
 import (
 	"errors"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -30,12 +31,8 @@ var moduleDirs = []string{"usr/lib/modules/", "lib/modules/"}
 // expected.
 func FindKernel(plan *oci.Plan) (Kernel, error) {
 	found := make(map[string]Kernel)
-	for e := range plan.Entries() {
-		release, ok := kernelRelease(e.Path)
-		if !ok {
-			continue
-		}
-		if k, ok := kernelAt(plan, release, e.Path); ok && (found[release].Path == "" || !strings.HasPrefix(k.Path, "boot/")) {
+	for release, path := range kernels(plan.Tree) {
+		if k, ok := kernelAt(plan, release, path); ok && (found[release].Path == "" || !strings.HasPrefix(k.Path, "boot/")) {
 			found[release] = k
 		}
 	}
@@ -49,15 +46,36 @@ func FindKernel(plan *oci.Plan) (Kernel, error) {
 	}
 }
 
-// kernelRelease takes the release out of a kernel's path.
-func kernelRelease(path string) (string, bool) {
-	release, ok := strings.CutPrefix(path, "boot/vmlinuz-")
-	for _, dir := range moduleDirs {
-		if rest, in := strings.CutPrefix(path, dir); in {
-			release, ok = strings.CutSuffix(rest, "/vmlinuz")
+// kernels lists what may be kernels, by release, in the order of paths.
+func kernels(t *fstree.Tree) iter.Seq2[string, string] {
+	return func(yield func(release, path string) bool) {
+		for n := range in(t, "boot") {
+			release, ok := strings.CutPrefix(t.Name(n), "vmlinuz-")
+			if ok && release != "" && !yield(release, t.Path(n)) {
+				return
+			}
+		}
+		for i := len(moduleDirs) - 1; i >= 0; i-- {
+			for n := range in(t, moduleDirs[i]) {
+				if t.Type(n) != fstree.Directory {
+					continue
+				}
+				vmlinuz := t.Child(n, "vmlinuz")
+				if vmlinuz != fstree.NoNode && !yield(t.Name(n), t.Path(vmlinuz)) {
+					return
+				}
+			}
 		}
 	}
-	return release, ok && release != "" && !strings.Contains(release, "/")
+}
+
+// in lists what is in a directory, which no symlink leads to.
+func in(t *fstree.Tree, dir string) iter.Seq[fstree.Node] {
+	n := t.Find(strings.TrimSuffix(dir, "/"))
+	if n == fstree.NoNode || t.Type(n) != fstree.Directory {
+		return func(func(fstree.Node) bool) {}
+	}
+	return t.Children(n)
 }
 
 func kernelAt(plan *oci.Plan, release, path string) (Kernel, bool) {

@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -36,8 +37,9 @@ const (
 )
 
 // bootFiles makes them from the kernel in slot A.
-func (in *installer) bootFiles(m manifest.Manifest) (*bootFiles, error) {
-	kernel, err := compose.FindKernel(in.source.plan)
+func (in *installer) bootFiles() (*bootFiles, error) {
+	m := &in.made.Manifest
+	kernel, err := compose.FindKernel(in.made.Plan)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +68,7 @@ func (in *installer) bootFiles(m manifest.Manifest) (*bootFiles, error) {
 		return nil, err
 	}
 	b := &bootFiles{kernel: vmlinuz, cmdline: in.opt.Boot.cmdline(in.disk.StatePartition().GUID), arch: m.Architecture}
-	return b, b.build(in.tools, kernel.Release, build.FromFS(modules), in.source.osRelease())
+	return b, b.build(in.tools, kernel.Release, build.FromFS(modules), osRelease(m))
 }
 
 // build makes initramfs and UKI.
@@ -95,15 +97,8 @@ func (b *bootFiles) build(t tools, release string, modules build.ModuleSource, o
 }
 
 // osRelease is what the UKI says of the system, for boot menus.
-func (im *image) osRelease() string {
-	return fmt.Sprintf("ID=abupdate\nPRETTY_NAME=%q\nVERSION_ID=%q\n", first(im.desc.Title, "abupdate"), im.desc.Version)
-}
-
-func first(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
+func osRelease(m *manifest.Manifest) string {
+	return fmt.Sprintf("ID=abupdate\nPRETTY_NAME=%q\nVERSION_ID=%q\n", cmp.Or(m.Title, "abupdate"), m.Version)
 }
 
 // cmdline is the kernel's command line for the disk with the given boot state

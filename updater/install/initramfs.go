@@ -44,30 +44,34 @@ const bootLimit = 1 << 30
 // command line of the UKI is opt.Boot.Append alone: which disk to boot is found
 // by the partition that the UKI was started from.
 func Initramfs(ctx context.Context, opt InitramfsOptions) (*Initramfsed, error) {
-	im, err := openImage(ctx, opt.Ref, Options{Source: opt.Source, Progress: opt.Progress})
+	im, err := updater.OpenImage(ctx, opt.Ref, opt.Source, opt.Progress)
 	if err != nil {
 		return nil, err
 	}
 	defer im.Close()
+	plan, desc, err := im.ReadHeaders(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if opt.UKI == "" {
 		opt.Boot.Stub = StubNone
 	} else if opt.Boot.Stub == StubNone {
 		return nil, fault.Errorf(fault.Usage, "a UKI cannot be made with --stub %s", StubNone)
 	}
-	t, err := findTools(opt.Boot, im.desc.Architecture)
+	t, err := findTools(opt.Boot, desc.Architecture)
 	if err != nil {
 		return nil, err
 	}
-	kernel, err := compose.FindKernel(im.plan)
+	kernel, err := compose.FindKernel(plan)
 	if err != nil {
 		return nil, err
 	}
-	files, err := im.plan.ReadFiles(ctx, []string{kernel.Path}, bootLimit)
+	files, err := plan.ReadFiles(ctx, []string{kernel.Path}, bootLimit)
 	if err != nil {
 		return nil, fmt.Errorf("reading the kernel: %w", err)
 	}
-	b := &bootFiles{kernel: files[kernel.Path], cmdline: strings.Join(opt.Boot.Append, " "), arch: im.desc.Architecture}
-	if err := b.build(t, kernel.Release, planModules{ctx, im.plan, kernel.Modules}, im.osRelease()); err != nil {
+	b := &bootFiles{kernel: files[kernel.Path], cmdline: strings.Join(opt.Boot.Append, " "), arch: desc.Architecture}
+	if err := b.build(t, kernel.Release, planModules{ctx, plan, kernel.Modules}, osRelease(&desc)); err != nil {
 		return nil, err
 	}
 	made := &Initramfsed{

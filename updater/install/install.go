@@ -15,6 +15,7 @@ import (
 	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/partitions/disk"
 	"github.com/abupdate/abupdate/updater"
+	"github.com/abupdate/abupdate/updater/compose"
 )
 
 // Options says what to install, and how the disk is laid out.
@@ -61,33 +62,39 @@ type Installed struct {
 type installer struct {
 	opt    Options
 	tools  tools
-	source *image
+	source *updater.Image
+	layout disk.Layout
+	sized  bool // the layout's slots have their size; else the image decides
 	disk   *partitions.Disk
+	made   *compose.Result // of slot A, once its image is on the disk
 	result *Installed
 }
 
 // onto makes the disk. Slots come first and the selector last: an
 // installation that was cut short does not boot.
-func (in *installer) onto(ctx context.Context, dev blockdev.Device, layout disk.Layout) error {
+func (in *installer) onto(ctx context.Context, dev blockdev.Device) error {
+	opt := disk.Options{Arch: in.source.Architecture()}
+	if in.made != nil {
+		opt.Image = in.made.Manifest.ImageBytes
+	}
 	var err error
-	in.disk, err = disk.Create(dev, layout, disk.Options{Arch: in.source.desc.Architecture})
+	if in.disk, err = disk.Create(dev, in.layout, opt); err != nil {
+		return err
+	}
+	if err := in.slotA(ctx); err != nil {
+		return err
+	}
+	r := in.result
+	r.Manifest, r.Slots, r.Dropped = in.made.Manifest, []bootctl.Slot{bootctl.SlotA}, in.made.Plan.Dropped
+	r.DiskBytes, r.DiskGUID, r.SlotBytes = dev.Size(), in.disk.GUID(), int64(in.layout.Slot)
+	boot, err := in.bootFiles()
 	if err != nil {
 		return err
 	}
-	made, err := in.compose(ctx, in.source, bootctl.SlotA)
-	if err != nil {
-		return fmt.Errorf("writing slot %v: %w", bootctl.SlotA, err)
-	}
-	in.result.Manifest, in.result.Slots = made.Manifest, []bootctl.Slot{bootctl.SlotA}
-	in.result.DiskBytes, in.result.DiskGUID, in.result.SlotBytes = dev.Size(), in.disk.GUID(), int64(layout.Slot)
-	boot, err := in.bootFiles(made.Manifest)
-	if err != nil {
+	if err := in.others(ctx); err != nil {
 		return err
 	}
-	if err := in.others(ctx, layout); err != nil {
-		return err
-	}
-	if err := in.state(made.Manifest); err != nil {
+	if err := in.state(in.made.Manifest); err != nil {
 		return err
 	}
 	if err := in.writeBoot(boot); err != nil {
@@ -100,13 +107,13 @@ func (in *installer) onto(ctx context.Context, dev blockdev.Device, layout disk.
 }
 
 // others fills slot B and recovery as far as that is asked for.
-func (in *installer) others(ctx context.Context, layout disk.Layout) error {
+func (in *installer) others(ctx context.Context) error {
 	if in.opt.BothSlots {
 		if err := in.copySlot(ctx, bootctl.SlotB); err != nil {
 			return fmt.Errorf("copying slot a to b: %w", err)
 		}
 	}
-	if layout.Recovery == 0 {
+	if in.layout.Recovery == 0 {
 		return nil
 	}
 	if in.opt.Recovery == "" || in.opt.Recovery == RecoverySame {
@@ -115,25 +122,12 @@ func (in *installer) others(ctx context.Context, layout disk.Layout) error {
 		}
 		return nil
 	}
-	golden, err := openImage(ctx, in.opt.Recovery, in.opt)
-	if err != nil {
-		return fmt.Errorf("reading the recovery image: %w", err)
-	}
-	defer golden.Close()
-	if golden.desc.Architecture != in.source.desc.Architecture || golden.desc.Kernel != in.source.desc.Kernel {
-		return fault.Errorf(fault.Refused, "the recovery image has kernel %s for %s; the image has %s for %s",
-			golden.desc.Kernel, golden.desc.Architecture, in.source.desc.Kernel, in.source.desc.Architecture)
-	}
-	if _, err := in.compose(ctx, golden, bootctl.SlotRecovery); err != nil {
-		return fmt.Errorf("writing slot recovery: %w", err)
-	}
-	in.result.Slots = append(in.result.Slots, bootctl.SlotRecovery)
-	return nil
+	return in.golden(ctx)
 }
 
 // state writes a boot state in which what was installed is good.
 func (in *installer) state(m manifest.Manifest) error {
-	info := bootctl.SlotInfo{Version: m.Version, Digest: m.SourceDigest, RootHash: m.RootHash, Image: updater.Origin(in.source.img.Reference())}
+	info := bootctl.SlotInfo{Version: m.Version, Digest: m.SourceDigest, RootHash: m.RootHash, Image: updater.Origin(in.source.Reference())}
 	state := bootctl.New().Install(bootctl.SlotA, info)
 	if in.opt.BothSlots {
 		state = state.Install(bootctl.SlotB, info)
@@ -148,17 +142,26 @@ func (in *installer) state(m manifest.Manifest) error {
 	return nil
 }
 
-// start reads the image and checks what is known before a disk is touched.
+// start finds the image and checks what is known before a disk is touched.
 func start(ctx context.Context, opt Options) (*installer, error) {
 	in := &installer{opt: opt, result: &Installed{}}
-	img, err := openImage(ctx, opt.Ref, opt)
-	if err != nil {
+	var err error
+	if in.layout, in.sized, err = opt.plan(); err != nil {
 		return nil, err
 	}
-	if in.tools, err = findTools(opt.Boot, img.desc.Architecture); err != nil {
-		return nil, errors.Join(err, img.Close())
+	if in.source, err = updater.OpenImage(ctx, opt.Ref, opt.Source, opt.Progress); err != nil {
+		return nil, err
 	}
-	in.source = img
-	in.result.Dropped = img.plan.Dropped
+	if in.tools, err = findTools(opt.Boot, in.source.Architecture()); err != nil {
+		return nil, errors.Join(err, in.source.Close())
+	}
 	return in, nil
+}
+
+// fits returns an error if not even the least layout fits on a disk.
+func (in *installer) fits(size int64) error {
+	if least := in.layout.MinDisk(); disk.Size(size) < least {
+		return fault.Errorf(fault.NoRoom, "the layout needs a disk of at least %v (%d bytes), this one has %d bytes", least, int64(least), size)
+	}
+	return nil
 }

@@ -379,6 +379,108 @@ func TestLayoutFile(t *testing.T) {
 	}
 }
 
+// A layout file that says nothing of slots or recovery leaves them to the
+// image, or to the slots.
+func TestLayoutFileInPart(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		edit       func(*install.Options)
+		want       map[string]int64 // in MiB
+	}{
+		{"no slots", "esp = \"64M\"\n", func(*install.Options) {}, map[string]int64{"esp": 64, "root-a": 64, "recovery": 64}},
+		{"no recovery", "slot = \"7M\"\n", func(*install.Options) {}, map[string]int64{"esp": 128, "root-a": 7, "recovery": 7}},
+		{"recovery alone", "recovery = \"9M\"\n", func(*install.Options) {}, map[string]int64{"esp": 128, "root-a": 64, "recovery": 9}},
+		{"the flag before the file", "slot = \"7M\"\n", func(o *install.Options) { o.SlotSize = 5 * disk.MiB }, map[string]int64{"esp": 128, "root-a": 5, "recovery": 5}},
+		{"none by the flag", "recovery = \"9M\"\n", func(o *install.Options) { o.Recovery = "none" }, map[string]int64{"esp": 128, "root-a": 64}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			opt := options(t, images(t), "v1")
+			opt.SlotSize, opt.Layout = 0, filepath.Join(t.TempDir(), "layout.toml")
+			if err := os.WriteFile(opt.Layout, []byte(tt.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			tt.edit(&opt)
+			path := filepath.Join(t.TempDir(), "disk.raw")
+			if _, err := install.Image(t.Context(), opt, path, install.FormatRaw); err != nil {
+				t.Fatal(err)
+			}
+			d := read(t, path)
+			got := make(map[string]int64)
+			for _, p := range d.disk.Partitions() {
+				if _, ok := tt.want[p.Label]; ok || p.Label == "recovery" {
+					got[p.Label] = p.Size >> 20
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("partitions in MiB (-want +got):\n%s", diff)
+			}
+			if d.slots["a"] != "1.0" {
+				t.Errorf("intact slots are %v; want a", d.slots)
+			}
+		})
+	}
+}
+
+// One image, the same root hash by whatever way it gets into a slot.
+func TestSameRootHash(t *testing.T) {
+	dir, work := images(t), t.TempDir()
+	ref := "oci:" + dir + ":v1"
+	hashes := make(map[string]string)
+	for name, opt := range map[string]updater.BuildOptions{
+		"build --raw":        {Raw: filepath.Join(work, "raw")},
+		"build -o":           {Dir: filepath.Join(work, "out")},
+		"build --raw and -o": {Raw: filepath.Join(work, "raw2"), Dir: filepath.Join(work, "out2")},
+	} {
+		opt.Ref = ref
+		built, err := updater.Build(t.Context(), opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes[name] = built.RootHash
+	}
+	for name, edit := range map[string]func(*install.Options){
+		"image":                   func(o *install.Options) { o.SlotSize = 0 },
+		"image with --slot-size":  func(*install.Options) {},
+		"image with --both-slots": func(o *install.Options) { o.BothSlots = true },
+	} {
+		opt := options(t, dir, "v1")
+		edit(&opt)
+		made, err := install.Image(t.Context(), opt, filepath.Join(t.TempDir(), "disk.raw"), install.FormatRaw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes[name] = made.RootHash
+	}
+	device := filepath.Join(work, "device")
+	if err := errors.Join(os.WriteFile(device, bytes.Repeat([]byte{0xa5}, 1<<20), 0o600), os.Truncate(device, 1<<30)); err != nil {
+		t.Fatal(err)
+	}
+	opt := options(t, dir, "v1")
+	opt.SlotSize = 0
+	made, err := install.Device(t.Context(), opt, device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hashes["install"] = made.RootHash
+	for name, from := range map[string]string{"apply IMAGE": ref, "apply UPDATE": "oci:" + filepath.Join(work, "out")} {
+		sys, err := updater.Open(updater.OpenOptions{Disk: ut.EmptyDisk(t), Access: updater.Change})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sys.Close()
+		got, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: from})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes[name] = got.RootHash
+	}
+	for name, hash := range hashes {
+		if hash != hashes["build -o"] || hash == "" {
+			t.Errorf("%s has root hash %q; build -o has %q", name, hash, hashes["build -o"])
+		}
+	}
+}
+
 func TestInitramfs(t *testing.T) {
 	base := options(t, images(t), "v1")
 	opt := install.InitramfsOptions{Ref: base.Ref, Boot: base.Boot, Source: base.Source}

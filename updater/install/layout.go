@@ -10,42 +10,49 @@ import (
 // slotUnit is what slots are rounded up to by default, in bytes.
 const slotUnit = 64 * disk.MiB
 
-// layout decides the sizes of the partitions. The slots are made before the
-// image is packed, so that it can stream into its slot; by default they hold
-// the image even if nothing of it could be compressed, which for usual systems
-// leaves later versions room to be twice as large. On a disk of a given size
-// that is too small for this, the slots share what there is.
-func (opt Options) layout(plan *oci.Plan, diskSize disk.Size) (disk.Layout, error) {
-	l := disk.DefaultLayout(0)
-	l.Slot = roundUp(disk.Size(partitions.SlotSize(worstImage(plan))), slotUnit)
+// unset is a size that no layout file asks for.
+const unset = disk.Size(1) << 50
+
+// plan returns the layout as far as it is known before the image is read.
+// Unless sized, the slots are the least that there can be, for size to decide.
+func (opt Options) plan() (l disk.Layout, sized bool, err error) {
+	l = disk.DefaultLayout(0)
+	l.Slot, l.Recovery = unset, unset
+	if opt.Layout != "" {
+		if l, err = disk.ReadLayout(opt.Layout, l); err != nil {
+			return l, false, err
+		}
+	}
 	if opt.SlotSize != 0 {
 		l.Slot = opt.SlotSize
-	}
-	l.Recovery = l.Slot
-	given := opt.SlotSize != 0
-	if opt.Layout != "" {
-		def := l
-		def.Recovery = -1 // tells whether the file says something
-		read, err := disk.ReadLayout(opt.Layout, def)
-		if err != nil {
-			return l, err
-		}
-		given = given || read.Slot != l.Slot
-		if opt.SlotSize != 0 {
-			read.Slot = opt.SlotSize
-		}
-		if read.Recovery < 0 {
-			read.Recovery = read.Slot
-		}
-		l = read
 	}
 	if opt.Recovery == RecoveryNone {
 		l.Recovery = 0
 	} else if l.Recovery == 0 && opt.Recovery != "" {
-		return l, fault.Errorf(fault.Usage, "the layout %s has no recovery slot for --recovery %s", opt.Layout, opt.Recovery)
+		return l, false, fault.Errorf(fault.Usage, "the layout %s has no recovery slot for --recovery %s", opt.Layout, opt.Recovery)
 	}
-	if !given && diskSize != 0 {
-		l = shrink(l, diskSize)
+	if sized = l.Slot != unset; !sized {
+		l.Slot = disk.MinSlot
+	}
+	if l.Recovery == unset {
+		l.Recovery = l.Slot
+	}
+	return l, sized, l.Validate()
+}
+
+// size decides the sizes of slots that nobody asked for. By default they hold
+// the image even if nothing of it could have been compressed, which for usual
+// systems leaves later versions room to be twice as large. On a disk of a given
+// size that is too small for this, the slots share what there is; 0 is a disk
+// as large as the layout wants it.
+func (opt Options) size(l disk.Layout, plan *oci.Plan, size disk.Size) (disk.Layout, error) {
+	slot := roundUp(disk.Size(partitions.SlotSize(worstImage(plan))), slotUnit)
+	if l.Recovery == l.Slot {
+		l.Recovery = slot
+	}
+	l.Slot = slot
+	if size != 0 {
+		l = shrink(l, size)
 	}
 	return l, l.Validate()
 }

@@ -2,68 +2,131 @@ package install
 
 import (
 	"context"
+	"fmt"
+	"io"
 
 	"github.com/abupdate/abupdate/bootctl"
-	"github.com/abupdate/abupdate/internal/manifest"
-	"github.com/abupdate/abupdate/oci"
+	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/partitions/disk"
 	"github.com/abupdate/abupdate/updater"
 	"github.com/abupdate/abupdate/updater/compose"
 )
 
-// An image is one that goes into a slot.
-type image struct {
-	img  *oci.Image
-	plan *oci.Plan
-	desc manifest.Manifest
-	opt  compose.Options
+// streamTo packs the image to where slot A will begin on a disk of size bytes,
+// or of any size if that is 0. Then it decides on the layout: by now it is known
+// what the image could need.
+func (in *installer) streamTo(ctx context.Context, w io.WriterAt, size int64, hashes *updater.HashStore) error {
+	sink := compose.Sink(&region{w: w, off: in.layout.SlotA(), limit: size})
+	made, err := in.source.Compose(ctx, sink, hashes)
+	if err != nil {
+		return slotError(bootctl.SlotA, err)
+	}
+	in.made = made
+	in.layout, err = in.opt.size(in.layout, made.Plan, disk.Size(size))
+	return err
 }
 
-func openImage(ctx context.Context, name string, opt Options) (*image, error) {
-	img, plan, err := updater.ReadImage(ctx, name, opt.Source, opt.Progress)
+// A region is a disk from off on.
+type region struct {
+	w          io.WriterAt
+	off, limit int64
+}
+
+// WriteAt implements io.WriterAt.
+func (r *region) WriteAt(p []byte, off int64) (int, error) {
+	if end := r.off + off + int64(len(p)); r.limit != 0 && end > r.limit {
+		return 0, fault.Errorf(fault.NoRoom, "writing at byte %d: the disk ends at byte %d", r.off+off, r.limit)
+	}
+	return r.w.WriteAt(p, r.off+off)
+}
+
+// slotA fills the slot, or makes the slot around what was streamed to it.
+func (in *installer) slotA(ctx context.Context) error {
+	w, err := in.slotWriter(bootctl.SlotA)
+	if err != nil {
+		return err
+	}
+	if in.made != nil {
+		err = w.Adopt(in.made.Manifest.ImageBytes)
+	} else {
+		in.made, err = in.compose(ctx, in.source, w)
+	}
+	if err != nil {
+		return slotError(bootctl.SlotA, err)
+	}
+	return slotError(bootctl.SlotA, in.finish(ctx, w, in.made))
+}
+
+// compose packs an image straight into a slot.
+func (in *installer) compose(ctx context.Context, im *updater.Image, w *partitions.SlotWriter) (*compose.Result, error) {
+	if err := w.Begin(); err != nil {
+		return nil, err
+	}
+	hashes, err := w.Hashes()
 	if err != nil {
 		return nil, err
 	}
-	im := &image{img: img, plan: plan, opt: compose.Options{
-		Squashfs: opt.Source.Squashfs, Version: opt.Source.Version, Source: updater.RecordedSource(img.Reference()),
-		Progress: func(done, total int64) { opt.Progress.Report(updater.StepWrite, done, total) },
-	}}
-	if im.desc, err = compose.Describe(ctx, img, plan, im.opt); err != nil {
-		img.Close()
-		return nil, err
-	}
-	return im, nil
+	return im.Compose(ctx, w, hashes)
 }
 
-func (im *image) Close() error { return im.img.Close() }
+// finish completes a slot that holds an image, and reads it back.
+func (in *installer) finish(ctx context.Context, w *partitions.SlotWriter, made *compose.Result) error {
+	if err := w.WriteTree(made.Tree); err != nil {
+		return err
+	}
+	size := made.Manifest.ImageBytes
+	err := w.ReadBack(ctx, made.Tree.RootHash, func(n int64) { in.opt.Progress.Report(updater.StepReadBack, n, size) })
+	if err != nil {
+		return err
+	}
+	raw, err := made.Manifest.Encode()
+	if err != nil {
+		return err
+	}
+	return w.Commit(raw, nil)
+}
 
-// compose packs an image straight into a slot and reads it back.
-func (in *installer) compose(ctx context.Context, im *image, slot bootctl.Slot) (*compose.Result, error) {
+// golden fills the recovery slot with an image of its own.
+func (in *installer) golden(ctx context.Context) error {
+	im, err := updater.OpenImage(ctx, in.opt.Recovery, in.opt.Source, in.opt.Progress)
+	if err != nil {
+		return fmt.Errorf("reading the recovery image: %w", err)
+	}
+	defer im.Close()
+	w, err := in.slotWriter(bootctl.SlotRecovery)
+	if err != nil {
+		return err
+	}
+	made, err := in.compose(ctx, im, w)
+	if err != nil {
+		return slotError(bootctl.SlotRecovery, err)
+	}
+	is, want := &made.Manifest, &in.made.Manifest
+	if is.Architecture != want.Architecture || is.Kernel != want.Kernel {
+		return fault.Errorf(fault.Refused, "the recovery image has kernel %s for %s; the image has %s for %s",
+			is.Kernel, is.Architecture, want.Kernel, want.Architecture)
+	}
+	if err := in.finish(ctx, w, made); err != nil {
+		return slotError(bootctl.SlotRecovery, err)
+	}
+	in.result.Slots = append(in.result.Slots, bootctl.SlotRecovery)
+	return nil
+}
+
+func (in *installer) slotWriter(slot bootctl.Slot) (*partitions.SlotWriter, error) {
 	sec, err := in.disk.Slot(slot)
 	if err != nil {
 		return nil, err
 	}
-	w := partitions.NewSlotWriter(sec)
-	if err := w.Begin(); err != nil {
-		return nil, err
-	}
-	made, err := compose.Compose(ctx, im.plan, w, im.desc, im.opt)
+	return partitions.NewSlotWriter(sec), nil
+}
+
+func slotError(slot bootctl.Slot, err error) error {
 	if err != nil {
-		return nil, err
+		err = fmt.Errorf("writing slot %v: %w", slot, err)
 	}
-	if err := w.WriteTree(made.Tree); err != nil {
-		return nil, err
-	}
-	size := made.Manifest.ImageBytes
-	err = w.ReadBack(ctx, made.Tree.RootHash, func(n int64) { in.opt.Progress.Report(updater.StepReadBack, n, size) })
-	if err != nil {
-		return nil, err
-	}
-	raw, err := made.Manifest.Encode()
-	if err != nil {
-		return nil, err
-	}
-	return made, w.Commit(raw, nil)
+	return err
 }
 
 // copySlot copies slot A, which was read back, to another slot.
@@ -80,12 +143,12 @@ func (in *installer) copySlot(ctx context.Context, to bootctl.Slot) error {
 	if err != nil {
 		return err
 	}
-	sec, err := in.disk.Slot(to)
+	w, err := in.slotWriter(to)
 	if err != nil {
 		return err
 	}
 	size := content.Footer.ImageBytes
-	err = updater.FillSlot(ctx, partitions.NewSlotWriter(sec), from, tree, content.ManifestRaw,
+	err = updater.FillSlot(ctx, w, from, tree, content.ManifestRaw,
 		func(n int64) { in.opt.Progress.Report(updater.StepCopy, n, size) })
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/partitions/disk"
+	"github.com/abupdate/abupdate/updater"
 )
 
 // Formats of a disk image file.
@@ -39,9 +40,10 @@ func Image(ctx context.Context, opt Options, path, format string) (*Installed, e
 		return nil, err
 	}
 	defer in.source.Close()
-	layout, err := opt.layout(in.source.plan, opt.Size)
-	if err != nil {
-		return nil, err
+	if opt.Size != 0 {
+		if err := in.fits(int64(opt.Size)); err != nil {
+			return nil, err
+		}
 	}
 	tmp, err := os.MkdirTemp(filepath.Dir(path), ".abupdate-image-*")
 	if err != nil {
@@ -49,7 +51,7 @@ func Image(ctx context.Context, opt Options, path, format string) (*Installed, e
 	}
 	defer os.RemoveAll(tmp)
 	raw := filepath.Join(tmp, "disk")
-	if err := in.toFile(ctx, raw, layout); err != nil {
+	if err := in.toFile(ctx, raw); err != nil {
 		return nil, fmt.Errorf("writing %s: %w", path, err)
 	}
 	if format == FormatQcow2 {
@@ -63,14 +65,22 @@ func Image(ctx context.Context, opt Options, path, format string) (*Installed, e
 	return in.result, os.Rename(raw, path)
 }
 
-func (in *installer) toFile(ctx context.Context, path string, layout disk.Layout) error {
-	size := in.opt.Size
-	if size == 0 {
-		size = layout.MinDisk()
-	}
+func (in *installer) toFile(ctx context.Context, path string) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
+	}
+	defer f.Close()
+	if !in.sized {
+		hashes := updater.NewHashStore(filepath.Dir(path))
+		defer hashes.Close()
+		if err := in.streamTo(ctx, f, int64(in.opt.Size), hashes); err != nil {
+			return err
+		}
+	}
+	size := in.opt.Size
+	if size == 0 {
+		size = in.layout.MinDisk()
 	}
 	if err := errors.Join(f.Truncate(int64(size)), f.Close()); err != nil {
 		return err
@@ -79,7 +89,7 @@ func (in *installer) toFile(ctx context.Context, path string, layout disk.Layout
 	if err != nil {
 		return err
 	}
-	return errors.Join(in.onto(ctx, dev, layout), dev.Close())
+	return errors.Join(in.onto(ctx, dev), dev.Close())
 }
 
 // Device installs onto a block device, or a file taken as one. What was on it
@@ -95,11 +105,7 @@ func Device(ctx context.Context, opt Options, path string) (*Installed, error) {
 		return nil, err
 	}
 	defer in.source.Close()
-	layout, err := opt.layout(in.source.plan, disk.Size(dev.Size()))
-	if err != nil {
-		return nil, err
-	}
-	if err := in.onto(ctx, dev, layout); err != nil {
+	if err := in.toDevice(ctx, dev); err != nil {
 		return nil, fmt.Errorf("installing onto %s: %w", path, err)
 	}
 	if dev.IsBlock() {
@@ -109,6 +115,23 @@ func Device(ctx context.Context, opt Options, path string) (*Installed, error) {
 	}
 	in.result.Disk = path
 	return in.result, nil
+}
+
+func (in *installer) toDevice(ctx context.Context, dev *blockdev.File) error {
+	if err := in.fits(dev.Size()); err != nil {
+		return err
+	}
+	if !in.sized {
+		hashes := updater.NewHashStore(in.opt.Source.Registry.SpoolDir)
+		defer hashes.Close()
+		if err := disk.Blank(dev); err != nil {
+			return err
+		}
+		if err := in.streamTo(ctx, dev, dev.Size(), hashes); err != nil {
+			return err
+		}
+	}
+	return in.onto(ctx, dev)
 }
 
 func openDevice(path string) (*blockdev.File, error) {

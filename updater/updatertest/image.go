@@ -35,7 +35,10 @@ type Image struct {
 	Arch    string // "" is amd64
 	Kernel  string // "" is Kernel
 	Labels  map[string]string
-	Files   map[string]string // content by path
+	Files   map[string]string // content by path; "-> x" is a symlink to x, "=> x" a further name of x
+	// Upper are files of a second layer, likewise; ".wh.x" hides x. Their
+	// folders have no entries of their own.
+	Upper map[string]string
 	// Noise is the size of a file that cannot be compressed, made from the
 	// Version.
 	Noise int
@@ -57,13 +60,20 @@ func (im Image) Make(tb testing.TB) v1.Image {
 		files["usr/noise"] = Noise(im.Version, im.Noise)
 	}
 	maps.Copy(files, im.Files)
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(tarOf(tb, files))), nil })
-	if err != nil {
-		tb.Fatal(err)
+	layers := []map[string]string{files}
+	if im.Upper != nil {
+		layers = append(layers, im.Upper)
 	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		tb.Fatal(err)
+	img := empty.Image
+	for i, files := range layers {
+		tar := tarOf(tb, files, i == 0)
+		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(tar)), nil })
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if img, err = mutate.AppendLayers(img, layer); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	cf, err := img.ConfigFile()
 	if err != nil {
@@ -140,7 +150,7 @@ func Noise(seed string, n int) string {
 	return string(b)
 }
 
-func tarOf(tb testing.TB, files map[string]string) []byte {
+func tarOf(tb testing.TB, files map[string]string, folders bool) []byte {
 	tb.Helper()
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
@@ -155,9 +165,15 @@ func tarOf(tb testing.TB, files map[string]string) []byte {
 		add(tb, w, &tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755}, "")
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		parents(path.Dir(name))
+		if folders {
+			parents(path.Dir(name))
+		}
 		if target, ok := strings.CutPrefix(files[name], "-> "); ok {
 			add(tb, w, &tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777}, "")
+			continue
+		}
+		if target, ok := strings.CutPrefix(files[name], "=> "); ok {
+			add(tb, w, &tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target, Mode: 0o644}, "")
 			continue
 		}
 		add(tb, w, &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(len(files[name])), Mode: 0o644}, files[name])

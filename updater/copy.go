@@ -1,0 +1,50 @@
+package updater
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/verity"
+)
+
+// FillSlot copies a whole image into a slot: image, tree, read back, manifest
+// and footer. progress, if not nil, is told the bytes copied.
+func FillSlot(ctx context.Context, w *partitions.SlotWriter, image io.ReaderAt, tree *verity.Tree, manifestRaw []byte, progress func(done int64)) error {
+	if err := w.Begin(); err != nil {
+		return err
+	}
+	size := tree.DataBlocks * verity.BlockSize
+	buf := make([]byte, copyChunk)
+	for off := int64(verity.BlockSize); off < size; {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		p := buf[:min(copyChunk, size-off)]
+		if _, err := image.ReadAt(p, off); err != nil {
+			return fmt.Errorf("reading the image at byte %d: %w", off, err)
+		}
+		if _, err := w.Write(p); err != nil {
+			return err
+		}
+		off += int64(len(p))
+		if progress != nil {
+			progress(off)
+		}
+	}
+	first := buf[:verity.BlockSize]
+	if _, err := image.ReadAt(first, 0); err != nil {
+		return fmt.Errorf("reading the image at byte 0: %w", err)
+	}
+	if err := w.WriteFirst(first); err != nil {
+		return err
+	}
+	if err := w.WriteTree(tree); err != nil {
+		return err
+	}
+	if err := w.ReadBack(ctx, tree.RootHash, nil); err != nil {
+		return err
+	}
+	return w.Commit(manifestRaw, nil)
+}

@@ -141,6 +141,13 @@ func (s *snapshot) composeImage(ctx context.Context, img *oci.Image, in *Inspect
 	return s.openSquashfs(in.Name, f, made.Manifest.ImageBytes)
 }
 
+// discard is a squashfs.Sink for an image of which only the hash tree is
+// wanted.
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) WriteFirst([]byte) error     { return nil }
+
 // temp makes a file without a name.
 func (s *snapshot) temp() (*os.File, error) {
 	f, err := os.CreateTemp(s.look.TempDir, "abupdate-look-*")

@@ -74,3 +74,13 @@ func benchRead(b *testing.B, img *oci.Image) {
 		b.Fatalf("%d layers were read twice", p.SecondReads)
 	}
 }
+
+// BenchmarkHeaders reads and flattens 50,000 entries with next to no content.
+func BenchmarkHeaders(b *testing.B) {
+	img := oci.MemoryImage(oci.Options{}, zstdTar(b, func(w io.Writer) { writeFiles(b, w, 50_000, debianName) }))
+	b.ReportAllocs()
+	for b.Loop() {
+		benchRead(b, img)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/50_000, "ns/entry")
+}

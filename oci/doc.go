@@ -1,38 +1,60 @@
-// Package oci turns an image reference into one ordered list of file system
-// entries with their contents, and packs updates as OCI artifacts.
+// Package oci turns an image reference into a tree of file system entries and
+// their contents, and packs updates as OCI artifacts.
 //
-//	ref -> Resolve -> Image -> ReadIndex -> Index -> Plan -> entries, then contents
+//	ref -> Resolve -> Image -> Read -> contents, while it runs
+//	                                -> Plan: the flattened tree
 //
 // # Sources
 //
 // An image comes from a registry, an OCI image layout (a directory, or a tar of
-// one) or a docker-archive. Local sources are read in place: an archive's
-// members are found once and then read where they stand; only a compressed
-// archive is unpacked into a spool first. A registry's layers are downloaded
-// into a spool, because they are read two times: several at once, resumed when
-// the connection breaks, compared with their digests. Spooled files lose their
-// names as soon as they are whole, so nothing is left behind by a process that
-// is killed. An update's blobs are not spooled: they are read once, and Blob
-// streams them, resuming with ranges.
+// one) or a docker-archive. Local sources are read in place and need no room on
+// disk: an archive's members are found once and then read where they stand;
+// only a compressed archive is unpacked into a spool first. A registry's blobs
+// stream, and go on with ranges when the connection breaks. A layer of it that
+// must be read again is downloaded into a spool first: resumed, compared with
+// its digest, one layer at a time, and only where there is room. Spooled files
+// lose their names as soon as they are whole.
 //
 // Every byte is checked inside Read: a blob's reader gives io.EOF only when
 // size and digest were right. A layer is always read to its end, beyond the
 // end of its tar, or the digest would not be compared. TLS is required except
 // on the loopback interface, or where the options say otherwise.
 //
+// # One pass
+//
+// No file is ever extracted, so no name can lead out of anything. Read reads
+// each layer once, the highest first. It keeps the headers of entries, and
+// hands over the content of each regular file unless an upper layer hides the
+// file: names it, puts something else above it, or whites it out. What is
+// hidden is known by hashes of names, and no more than a guess, which two
+// things can prove wrong when the headers are flattened in the end:
+//
+//   - A content is needed after all: its name is hidden, but a hardlink that is
+//     not gives it another one, or a symlink leads elsewhere than its name says.
+//     Its layer is read a second time (Plan.SecondReads).
+//   - A content is needed no more: its name came again in its own layer, or an
+//     upper layer reached it through a symlink. What took it has bytes for
+//     nothing (Plan.Unused).
+//
+// The order of contents depends on the image alone: layers from the highest
+// down, each in the order of its tar, then what second reads give, likewise.
+// Digests are compared at a layer's end; whoever takes contents must drop them
+// when Read fails.
+//
+// # Memory
+//
+// Memory holds metadata, not contents. While layers are read it holds their
+// headers, front-coded and packed: some 20 bytes for each entry of a Debian
+// system. They are given back, page by page, while the tree grows, which takes
+// about 100 bytes for each name that is left; extended attributes are kept once
+// for each different set. With several layers there are 20 to 40 bytes for each
+// name of the upper ones. At the most, 200,000 entries need 25 MB and a million
+// 110 MB. Besides there are 640 KiB of buffers, and what a decompressor needs:
+// 50 KiB for gzip; for zstd the window of the frame, 8 MiB at most with the
+// usual levels of compression and 128 MiB at all. Limits bound entries,
+// metadata and bytes.
+//
 // # Flattening
-//
-// No file is ever extracted, so no name can lead out of anything. The first
-// pass (ReadIndex) keeps each layer's headers and checks digest, size and
-// diffID. Plan applies the headers, layer by layer, to a tree in memory. The
-// second pass (Plan.Each) streams the contents of those files that are left,
-// once, in the order in which they stand in the layers; layers that have
-// nothing to give are not read again, and behind the last file that is wanted
-// a layer is hashed without being decompressed.
-//
-// Memory holds metadata, not contents: about 600 bytes for each entry of all
-// layers, besides a megabyte of buffers (and a zstd layer's window, of at most
-// 128 MiB). Limits bound entries, metadata and bytes.
 //
 // A layer is applied in two steps.
 //
@@ -53,8 +75,8 @@
 //     several entries with one name wins.
 //   - A hardlink gives the object that its target names now a further name.
 //     Names share an object, so a name keeps it when the others are removed or
-//     replaced by upper layers. In the Plan the first name in the order of
-//     paths carries the object, and the others are hardlinks to it. A target
+//     replaced by upper layers. In Plan.Entries the first name in the order of
+//     the tree carries the object, and the others are hardlinks to it. A target
 //     that comes later in the layer does not exist, so there are no cycles.
 //
 // Extended attributes are kept in the namespaces user, trusted and security.
@@ -62,7 +84,7 @@
 // the overlay on top would take for its own, are left out and counted in
 // Plan.Dropped. Times are cut to seconds.
 //
-// Refused, before anything is written: names that climb out of the root with
+// Refused are names that climb out of the root with
 // "..", hardlinks to nothing or to directories, names and paths longer than a
 // kernel takes, owners and device numbers out of range, entry types that no
 // extractor knows, and whatever does not match a digest, size or limit.

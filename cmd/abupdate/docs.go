@@ -34,11 +34,19 @@ func newMan(a *app) *cobra.Command {
 	}
 }
 
-// newDocs prints docs/cli.md.
+// newDocs prints docs/cli.md, or docs/lint.md.
 func newDocs(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "docs", Hidden: true, Short: "Print docs/cli.md", Args: exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return writeDocs(a.stdout, cmd.Root()) },
+		Use: "docs [lint]", Hidden: true, Short: "Print docs/cli.md or docs/lint.md", Args: atMost("PAGE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case len(args) == 0:
+				return writeDocs(a.stdout, cmd.Root())
+			case args[0] == "lint":
+				return writeLintDocs(a.stdout)
+			}
+			return fault.Errorf(fault.Usage, "there is no page %q", args[0])
+		},
 	}
 }
 
@@ -75,7 +83,7 @@ var exitCodes = []struct {
 	text string
 }{
 	{0, "done"},
-	{fault.Other, "everything that is not below: not root, an I/O error, a boot state of a newer version"},
+	{fault.Other, "everything that is not below: not root, an I/O error, a boot state of a newer version; `lint` found errors"},
 	{fault.Usage, "called wrongly: unknown command or flag, no such file or image, not an image, no kernel in it, a disk without abupdate's layout"},
 	{fault.Network, "a registry or server did not answer, or not as it should"},
 	{fault.Verify, "a digest, hash or signature does not match; a slot is damaged"},
@@ -93,7 +101,7 @@ var docsIntro = func() string {
 	b.WriteString("Global flags: `--json` and `-q`, `--quiet`. `abupdate completion bash|zsh|fish` prints completions,\n" +
 		"`abupdate man DIR` writes man pages.\n\n## Output\n\n" +
 		"Results go to stdout, everything else to stderr. With `--json` stdout gets one JSON object on one line, and\n" +
-		"nothing when the command fails (verify prints what it found all the same); stderr gets progress as JSON lines `{\"step\":...,\"done\":...,\"total\":...}`\n" +
+		"nothing when the command fails (verify and lint print what they found all the same); stderr gets progress as JSON lines `{\"step\":...,\"done\":...,\"total\":...}`\n" +
 		"(bytes; no total when it is not known). `build` of several images prints one object a line for each that was built, as soon as\n" +
 		"it is, with the image as `image`; progress lines name it likewise. Progress bars are shown on a terminal only. An error is one line on\n" +
 		"stderr, `abupdate: what: where`, also with `--json`.\n\n" +
@@ -106,7 +114,7 @@ var docsIntro = func() string {
 		"`created`, `title`, and `digest`. `build` adds `image` (what it was built from), `dir` and `tag`, `raw`, `pushed`; `files`, `layer_bytes`\n" +
 		"(compressed), `file_bytes`, `ratio` (`image_bytes` to `file_bytes`), `duplicates` and `duplicate_bytes` (files whose content is kept\n" +
 		"once), `unused_bytes` (content that no file names) and `layers_read_twice`; `wall_seconds`, and `cpu_seconds` unless several are\n" +
-		"built at the same time.\n\n## Exit codes\n\n| code | meaning |\n|---|---|\n")
+		"built at the same time. `lint --json`: see [lint.md](lint.md).\n\n## Exit codes\n\n| code | meaning |\n|---|---|\n")
 	for _, e := range exitCodes {
 		fmt.Fprintf(&b, "| %d | %s |\n", e.code, e.text)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/abupdate/abupdate/bootctl"
+	"github.com/abupdate/abupdate/updater/lint"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
 )
 
@@ -44,6 +45,8 @@ var testImages, removeImages = ut.Shared(map[string]ut.Image{
 	"over":     {Version: "2.0", Noise: int(ut.SlotSize) + 1},
 	"arm64":    {Version: "2.0", Arch: "arm64"},
 	"nokernel": {Version: "2.0", Kernel: ut.NoKernel},
+	"secret":   {Version: "2.0", Files: map[string]string{"etc/ssh/ssh_host_rsa_key": "key"}},
+	"ignored":  {Version: "2.0", Files: map[string]string{lint.IgnorePath: strings.ReplaceAll(testImageLacks, ",", "\n")}},
 })
 
 // A command that may be interrupted exits with 130.

@@ -54,11 +54,12 @@ var mayImport = map[string]string{
 	// The engine and its command.
 	"internal/unsquash": "",
 	"updater/units":     "",
+	"updater/lint":      "partitions",
 	"updater/delta":     "verity",
 	"updater/diff":      "bootctl updater/delta verity",
 	"updater":           "bootctl initramfs/build internal/unsquash oci partitions partitions/disk squashfs updater/compose updater/delta updater/diff verity verity/dm",
 	"updater/install":   "bootctl initramfs/build oci partitions partitions/disk squashfs updater updater/compose verity",
-	"cmd/abupdate":      "bootctl initramfs/build internal/demo oci partitions partitions/disk squashfs updater updater/compose updater/diff updater/install updater/units verity",
+	"cmd/abupdate":      "bootctl initramfs/build internal/demo oci partitions partitions/disk squashfs updater updater/compose updater/diff updater/install updater/lint updater/units verity",
 
 	// The demo drives the command in a virtual machine.
 	"internal/vm":          "",

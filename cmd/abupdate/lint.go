@@ -13,8 +13,8 @@ import (
 	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/partitions/disk"
+	"github.com/abupdate/abupdate/squashfs"
 	"github.com/abupdate/abupdate/updater"
-	"github.com/abupdate/abupdate/updater/compose"
 	"github.com/abupdate/abupdate/updater/lint"
 )
 
@@ -107,7 +107,7 @@ func (a *app) lint(ctx context.Context, name string, opt updater.SourceOptions, 
 	lopt.Architecture, lopt.Labels, lopt.Dropped = img.Architecture(), img.Labels(), plan.Dropped
 	lopt.Layers, lopt.Compressed = len(img.Layers()), img.Size()
 	if f.exact {
-		if lopt.ExactBytes, err = packedSize(ctx, img, opt); err != nil {
+		if lopt.ExactBytes, err = packedSize(ctx, img, opt.Squashfs); err != nil {
 			return nil, err
 		}
 	}
@@ -156,14 +156,23 @@ type discardSink struct{}
 func (discardSink) Write(p []byte) (int, error) { return len(p), nil }
 func (discardSink) WriteFirst([]byte) error     { return nil }
 
-// packedSize packs the image for nothing but its size.
-func packedSize(ctx context.Context, img *oci.Image, opt updater.SourceOptions) (int64, error) {
-	copt := compose.Options{Squashfs: opt.Squashfs, Version: "0", NoKernel: true}
-	made, err := compose.Compose(ctx, img, discardSink{}, copt)
+// packedSize packs the image for nothing but its size. Build would refuse an
+// image without a kernel or an architecture; here that is a finding.
+func packedSize(ctx context.Context, img *oci.Image, opt squashfs.Options) (int64, error) {
+	w, err := squashfs.NewWriter(discardSink{}, opt)
 	if err != nil {
 		return 0, err
 	}
-	return made.Manifest.ImageBytes, nil
+	defer w.Abort()
+	plan, err := oci.Read(ctx, img, w)
+	if err != nil {
+		return 0, err
+	}
+	stats, err := w.Close(plan.Tree)
+	if err != nil {
+		return 0, fmt.Errorf("packing the image: %w", err)
+	}
+	return stats.Bytes, nil
 }
 
 // verdict is the error that gives the exit code.

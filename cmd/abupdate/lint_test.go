@@ -31,6 +31,7 @@ func TestLint(t *testing.T) {
 		{"huge --ignore " + testImageLacks + " --slot-size 1M", 1, "slot-too-small", "linting: 1 error"},
 		{"over --ignore " + testImageLacks + " --disk " + disk, 0, "slot-unknown", ""},
 		{"over --exact --ignore " + testImageLacks + " --disk " + disk, 1, "slot-too-small", "linting: 1 error"},
+		{"nokernel --exact --slot-size 64M --ignore no-init,no-mkfs,no-abupdate", 1, "error: no-kernel", "linting: 1 error"},
 		{"v2 --exact --ignore " + testImageLacks + " --disk " + disk, 0, "0 errors, 0 warnings, 0 notes", ""},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

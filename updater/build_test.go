@@ -35,6 +35,50 @@ func TestBuildIsReproducible(t *testing.T) {
 	}
 }
 
+// Whatever is asked for together, outputs are the same, and nothing else stays
+// behind, wherever the working folder is.
+func TestBuildOutputs(t *testing.T) {
+	ref := "oci:" + images(t) + ":v2"
+	hashes, digests := make(map[string]bool), make(map[string]bool)
+	for _, tt := range []struct{ raw, dir, temp bool }{
+		{raw: true}, {dir: true}, {raw: true, dir: true}, {raw: true, temp: true}, {dir: true, temp: true}, {true, true, true},
+	} {
+		work, temp := t.TempDir(), t.TempDir()
+		opt := updater.BuildOptions{Ref: ref}
+		if tt.temp {
+			opt.TempDir = temp
+		}
+		want := 0
+		if tt.raw {
+			opt.Raw, want = filepath.Join(work, "raw"), want+1
+		}
+		if tt.dir {
+			opt.Dir, want = filepath.Join(work, "out"), want+1
+		}
+		built, err := updater.Build(t.Context(), opt)
+		if err != nil {
+			t.Fatalf("%+v: %v", tt, err)
+		}
+		if tt.raw {
+			in, err := updater.InspectRaw(opt.Raw)
+			if err != nil || in.RootHash != built.RootHash {
+				t.Errorf("%+v: InspectRaw() = %+v, %v; want root hash %s", tt, in, err, built.RootHash)
+			}
+		}
+		if tt.dir {
+			digests[built.Digest] = true
+		}
+		hashes[built.RootHash] = true
+		left, _ := os.ReadDir(temp)
+		if made, _ := os.ReadDir(work); len(made) != want || len(left) != 0 {
+			t.Errorf("%+v: made %v, left behind %v", tt, made, left)
+		}
+	}
+	if len(hashes) != 1 || len(digests) != 1 {
+		t.Errorf("root hashes %v, digests %v; want one of each", hashes, digests)
+	}
+}
+
 // The bare slot image is a slot of its own.
 func TestBuildRaw(t *testing.T) {
 	raw := filepath.Join(t.TempDir(), "raw")

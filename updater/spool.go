@@ -2,12 +2,12 @@ package updater
 
 import "os"
 
-// SpoolDir is where a device keeps compressed layers of ordinary images while
-// it reads them: on disk, because /tmp may be memory.
+// SpoolDir is where a device keeps a compressed layer that it must read twice:
+// on disk, because /tmp may be memory.
 const SpoolDir = "/var/lib/abupdate/spool"
 
-// spoolDir returns a folder for compressed layers and empties it: a power cut
-// may have left some behind. It is called with the lock held, so nobody else
+// spoolDir returns a folder for a compressed layer and empties it: a power cut
+// may have left one behind. It is called with the lock held, so nobody else
 // uses it. "" is the system's temporary folder, for a disk that this machine
 // did not boot from.
 func (s *System) spoolDir(opt ApplyOptions) string {

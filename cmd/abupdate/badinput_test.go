@@ -125,6 +125,8 @@ func TestBadInput(t *testing.T) {
 		{"apply " + ref("nokernel") + " --disk " + ut.Disk(t, ref("v1")), 2, "no kernel in the image; slot b is empty now"},
 		{"build " + ref("nokernel") + " -o " + work + "/x", 2, "no kernel in the image"},
 		{"apply " + ref("v0") + " --disk " + disk, 6, "lower than the running 1.0"},
+		{"apply " + ref("low") + " --check-first --disk " + disk, 6, "lower than the running 1.0"},
+		{"apply " + ref("low") + " --disk " + ut.Disk(t, ref("v1")), 6, "lower than the running 1.0 (--allow-downgrade takes it); slot b is empty now"},
 		{"apply " + ref("v1") + " --disk " + disk, 77, "nothing to do"},
 		{"apply " + ref("v2") + " --disk " + denied, 6, "failed on this device before"},
 		// too large

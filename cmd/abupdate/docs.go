@@ -123,6 +123,6 @@ var docsIntro = func() string {
 		"| key | meaning |\n|---|---|\n" +
 		"| `image` | what `apply` takes when it is called without a reference |\n" +
 		"| `insecure` | speak plain HTTP to registries |\n" +
-		"| `spool_dir` | where compressed layers lie while they are read |\n")
+		"| `spool_dir` | where a layer of a registry lies that must be read twice |\n")
 	return b.String()
 }()

@@ -32,7 +32,7 @@ type sourceFlags struct {
 func (f *sourceFlags) registry(fs *pflag.FlagSet) {
 	fs.StringVar(&f.platform, "platform", "", "`OS/ARCH` to pick from a multi-platform image (default: the device's, else this machine's)")
 	fs.BoolVar(&f.insecure, "insecure", false, "speak plain HTTP to the registry")
-	fs.StringVar(&f.spool, "spool", "", "`DIR` for compressed layers while they are read (default: /var/lib/abupdate/spool on a device, else the system's temporary directory)")
+	fs.StringVar(&f.spool, "spool", "", "`DIR` for a layer of a registry that must be read twice (default: /var/lib/abupdate/spool on a device, else the system's temporary directory)")
 }
 
 // pack adds the flags of making a squashfs. Commands that make disks have

@@ -41,6 +41,7 @@ var testImages, removeImages = ut.Shared(map[string]ut.Image{
 	"v1":       {Version: "1.0", Noise: 100_000},
 	"v2":       {Version: "2.0", Noise: 200_000},
 	"v0":       {Version: "0.5"},
+	"low":      {Files: map[string]string{"etc/os-release": "VERSION_ID=0.5\n"}},
 	"huge":     {Version: "2.0", Noise: 3 * int(ut.SlotSize)},
 	"over":     {Version: "2.0", Noise: int(ut.SlotSize) + 1},
 	"arm64":    {Version: "2.0", Arch: "arm64"},

@@ -10,7 +10,6 @@ import (
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
-	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/partitions/disk"
@@ -63,8 +62,7 @@ type installer struct {
 	opt    Options
 	tools  tools
 	source *updater.Image
-	layout disk.Layout
-	sized  bool // the layout's slots have their size; else the image decides
+	layout layout
 	disk   *partitions.Disk
 	made   *compose.Result // of slot A, once its image is on the disk
 	result *Installed
@@ -78,7 +76,7 @@ func (in *installer) onto(ctx context.Context, dev blockdev.Device) error {
 		opt.Image = in.made.Manifest.ImageBytes
 	}
 	var err error
-	if in.disk, err = disk.Create(dev, in.layout, opt); err != nil {
+	if in.disk, err = disk.Create(dev, in.layout.Layout, opt); err != nil {
 		return err
 	}
 	if err := in.slotA(ctx); err != nil {
@@ -146,7 +144,7 @@ func (in *installer) state(m manifest.Manifest) error {
 func start(ctx context.Context, opt Options) (*installer, error) {
 	in := &installer{opt: opt, result: &Installed{}}
 	var err error
-	if in.layout, in.sized, err = opt.plan(); err != nil {
+	if in.layout, err = opt.plan(); err != nil {
 		return nil, err
 	}
 	if in.source, err = updater.OpenImage(ctx, opt.Ref, opt.Source, opt.Progress); err != nil {
@@ -156,12 +154,4 @@ func start(ctx context.Context, opt Options) (*installer, error) {
 		return nil, errors.Join(err, in.source.Close())
 	}
 	return in, nil
-}
-
-// fits returns an error if not even the least layout fits on a disk.
-func (in *installer) fits(size int64) error {
-	if least := in.layout.MinDisk(); disk.Size(size) < least {
-		return fault.Errorf(fault.NoRoom, "the layout needs a disk of at least %v (%d bytes), this one has %d bytes", least, int64(least), size)
-	}
-	return nil
 }

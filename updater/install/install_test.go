@@ -390,6 +390,7 @@ func TestLayoutFileInPart(t *testing.T) {
 		{"no slots", "esp = \"64M\"\n", func(*install.Options) {}, map[string]int64{"esp": 64, "root-a": 64, "recovery": 64}},
 		{"no recovery", "slot = \"7M\"\n", func(*install.Options) {}, map[string]int64{"esp": 128, "root-a": 7, "recovery": 7}},
 		{"recovery alone", "recovery = \"9M\"\n", func(*install.Options) {}, map[string]int64{"esp": 128, "root-a": 64, "recovery": 9}},
+		{"recovery as small as can be", "recovery = \"2M\"\n", func(*install.Options) {}, map[string]int64{"esp": 128, "root-a": 64, "recovery": 2}},
 		{"the flag before the file", "slot = \"7M\"\n", func(o *install.Options) { o.SlotSize = 5 * disk.MiB }, map[string]int64{"esp": 128, "root-a": 5, "recovery": 5}},
 		{"none by the flag", "recovery = \"9M\"\n", func(o *install.Options) { o.Recovery = "none" }, map[string]int64{"esp": 128, "root-a": 64}},
 	} {

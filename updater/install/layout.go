@@ -10,17 +10,23 @@ import (
 // slotUnit is what slots are rounded up to by default, in bytes.
 const slotUnit = 64 * disk.MiB
 
-// unset is a size that no layout file asks for.
-const unset = disk.Size(1) << 50
+// A layout is what a disk will be like. Slots whose size nobody asked for are
+// as small as can be until the image has been read.
+type layout struct {
+	disk.Layout
+	sized         bool // the slots have their size
+	recoverySized bool // the recovery slot has one of its own
+}
 
 // plan returns the layout as far as it is known before the image is read.
-// Unless sized, the slots are the least that there can be, for size to decide.
-func (opt Options) plan() (l disk.Layout, sized bool, err error) {
-	l = disk.DefaultLayout(0)
+func (opt Options) plan() (layout, error) {
+	const unset = disk.Size(1) << 50 // no layout file asks for that
+	l := layout{Layout: disk.DefaultLayout(0)}
 	l.Slot, l.Recovery = unset, unset
+	var err error
 	if opt.Layout != "" {
-		if l, err = disk.ReadLayout(opt.Layout, l); err != nil {
-			return l, false, err
+		if l.Layout, err = disk.ReadLayout(opt.Layout, l.Layout); err != nil {
+			return l, err
 		}
 	}
 	if opt.SlotSize != 0 {
@@ -29,15 +35,16 @@ func (opt Options) plan() (l disk.Layout, sized bool, err error) {
 	if opt.Recovery == RecoveryNone {
 		l.Recovery = 0
 	} else if l.Recovery == 0 && opt.Recovery != "" {
-		return l, false, fault.Errorf(fault.Usage, "the layout %s has no recovery slot for --recovery %s", opt.Layout, opt.Recovery)
+		return l, fault.Errorf(fault.Usage, "the layout %s has no recovery slot for --recovery %s", opt.Layout, opt.Recovery)
 	}
-	if sized = l.Slot != unset; !sized {
+	l.sized, l.recoverySized = l.Slot != unset, l.Recovery != unset
+	if !l.sized {
 		l.Slot = disk.MinSlot
 	}
-	if l.Recovery == unset {
+	if !l.recoverySized {
 		l.Recovery = l.Slot
 	}
-	return l, sized, l.Validate()
+	return l, l.Validate()
 }
 
 // size decides the sizes of slots that nobody asked for. By default they hold
@@ -45,16 +52,23 @@ func (opt Options) plan() (l disk.Layout, sized bool, err error) {
 // systems leaves later versions room to be twice as large. On a disk of a given
 // size that is too small for this, the slots share what there is; 0 is a disk
 // as large as the layout wants it.
-func (opt Options) size(l disk.Layout, plan *oci.Plan, size disk.Size) (disk.Layout, error) {
-	slot := roundUp(disk.Size(partitions.SlotSize(worstImage(plan))), slotUnit)
-	if l.Recovery == l.Slot {
-		l.Recovery = slot
+func (l *layout) size(plan *oci.Plan, size disk.Size) error {
+	l.Slot, l.sized = roundUp(disk.Size(partitions.SlotSize(worstImage(plan))), slotUnit), true
+	if !l.recoverySized {
+		l.Recovery = l.Slot
 	}
-	l.Slot = slot
 	if size != 0 {
-		l = shrink(l, size)
+		l.Layout = shrink(l.Layout, size)
 	}
-	return l, l.Validate()
+	return l.Validate()
+}
+
+// fits returns an error if not even the layout as it is fits on a disk.
+func (l *layout) fits(size int64) error {
+	if least := l.MinDisk(); disk.Size(size) < least {
+		return fault.Errorf(fault.NoRoom, "the layout needs a disk of at least %v (%d bytes), this one has %d bytes", least, int64(least), size)
+	}
+	return nil
 }
 
 // shrink makes the slots smaller until the disk holds the layout, as far as

@@ -23,8 +23,7 @@ func (in *installer) streamTo(ctx context.Context, w io.WriterAt, size int64, ha
 		return slotError(bootctl.SlotA, err)
 	}
 	in.made = made
-	in.layout, err = in.opt.size(in.layout, made.Plan, disk.Size(size))
-	return err
+	return in.layout.size(made.Plan, disk.Size(size))
 }
 
 // A region is a disk from off on.

@@ -41,7 +41,7 @@ func Image(ctx context.Context, opt Options, path, format string) (*Installed, e
 	}
 	defer in.source.Close()
 	if opt.Size != 0 {
-		if err := in.fits(int64(opt.Size)); err != nil {
+		if err := in.layout.fits(int64(opt.Size)); err != nil {
 			return nil, err
 		}
 	}
@@ -71,7 +71,7 @@ func (in *installer) toFile(ctx context.Context, path string) error {
 		return err
 	}
 	defer f.Close()
-	if !in.sized {
+	if !in.layout.sized {
 		hashes := updater.NewHashStore(filepath.Dir(path))
 		defer hashes.Close()
 		if err := in.streamTo(ctx, f, int64(in.opt.Size), hashes); err != nil {
@@ -118,10 +118,10 @@ func Device(ctx context.Context, opt Options, path string) (*Installed, error) {
 }
 
 func (in *installer) toDevice(ctx context.Context, dev *blockdev.File) error {
-	if err := in.fits(dev.Size()); err != nil {
+	if err := in.layout.fits(dev.Size()); err != nil {
 		return err
 	}
-	if !in.sized {
+	if !in.layout.sized {
 		hashes := updater.NewHashStore(in.opt.Source.Registry.SpoolDir)
 		defer hashes.Close()
 		if err := disk.Blank(dev); err != nil {

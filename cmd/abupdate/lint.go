@@ -105,6 +105,7 @@ func (a *app) lint(ctx context.Context, name string, opt updater.SourceOptions, 
 	}
 	defer img.Close()
 	lopt.Architecture, lopt.Labels, lopt.Dropped = img.Architecture(), img.Labels(), plan.Dropped
+	lopt.Version, lopt.Compression = opt.Version, opt.Squashfs.Compression.String()
 	lopt.Layers, lopt.Compressed = len(img.Layers()), img.Size()
 	if f.exact {
 		if lopt.ExactBytes, err = packedSize(ctx, img, opt.Squashfs); err != nil {

@@ -145,7 +145,7 @@ func (versionProbe) check(t *tree) {
 		}
 	}
 	switch {
-	case strings.TrimSpace(t.opt.Labels["org.opencontainers.image.version"]) != "" || vars["IMAGE_VERSION"] != "":
+	case t.opt.Version != "" || strings.TrimSpace(t.opt.Labels["org.opencontainers.image.version"]) != "" || vars["IMAGE_VERSION"] != "":
 	case vars["VERSION_ID"] != "":
 		t.found("version-of-distribution", "", "VERSION_ID="+vars["VERSION_ID"])
 	default:

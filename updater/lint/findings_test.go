@@ -53,7 +53,9 @@ var findings = []struct {
 		"boot/config-" + release: config("CONFIG_OVERLAY_FS=m\n", ""),
 	}, nil, []string{"kernel-no-overlay /usr/lib/modules/6.1.0-test"}},
 	{"squashfs without zstd", debian, files{"boot/config-" + release: config("CONFIG_SQUASHFS_ZSTD=y", "# CONFIG_SQUASHFS_ZSTD is not set")}, nil,
-		[]string{"kernel-no-squashfs-zstd /usr/lib/modules/6.1.0-test"}},
+		[]string{"kernel-no-decompressor /usr/lib/modules/6.1.0-test"}},
+	{"zstd is not asked for", debian, files{"boot/config-" + release: config("CONFIG_SQUASHFS_ZSTD=y", "CONFIG_SQUASHFS_ZLIB=y")}, func(o *lint.Options) { o.Compression = "gzip" }, nil},
+	{"gzip is", debian, nil, func(o *lint.Options) { o.Compression = "gzip" }, []string{"kernel-no-decompressor /usr/lib/modules/6.1.0-test"}},
 	{"no initramfs", bootc, files{modules + "/config": config("CONFIG_RD_ZSTD=y\n", "")}, nil, []string{"kernel-no-initramfs /usr/lib/modules/6.1.0-test"}},
 	{"no EFI stub", bootc, files{modules + "/config": config("CONFIG_EFI_STUB=y\n", "")}, nil, []string{"kernel-no-efi-stub /usr/lib/modules/6.1.0-test"}},
 	{"no devtmpfs", bootc, files{modules + "/config": config("CONFIG_DEVTMPFS=y\n", "")}, nil, []string{"kernel-no-devtmpfs /usr/lib/modules/6.1.0-test"}},
@@ -137,6 +139,7 @@ var findings = []struct {
 	{"no os-release", debian, files{"etc/os-release": "", "usr/lib/os-release": ""}, nil, []string{"no-os-release /usr/lib/os-release"}},
 	{"no version", debian, files{"usr/lib/os-release": "ID=debian\nVERSION_CODENAME=sid\n"}, func(o *lint.Options) { o.Labels = nil }, []string{"no-version"}},
 	{"the distribution's version", debian, nil, func(o *lint.Options) { o.Labels = nil }, []string{"version-of-distribution"}},
+	{"given a version", debian, nil, func(o *lint.Options) { o.Labels, o.Version = nil, "2" }, nil},
 	{"IMAGE_VERSION", bootc, nil, func(o *lint.Options) { o.Labels = nil }, nil},
 
 	// /var, links

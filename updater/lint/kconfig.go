@@ -20,13 +20,18 @@ func needed(t *tree) []need {
 		{"kernel-no-verity", "the device mapper", "dm_mod", "BLK_DEV_DM"},
 		{"kernel-no-verity", "dm-verity", "dm_verity", "DM_VERITY"},
 		{"kernel-no-squashfs", "squashfs", "squashfs", "SQUASHFS"},
-		{"kernel-no-squashfs-zstd", "zstd in squashfs", "", "SQUASHFS_ZSTD"},
 		{"kernel-no-overlay", "overlayfs", "overlay", "OVERLAY_FS"},
 		{"kernel-no-initramfs", "an initramfs", "", "BLK_DEV_INITRD"},
 		{"kernel-no-initramfs", "zstd for the initramfs", "", "RD_ZSTD"},
 		{"kernel-no-efi-stub", "the EFI stub", "", "EFI_STUB"},
 		{"kernel-no-devtmpfs", "devtmpfs", "", "DEVTMPFS"},
 		{"kernel-no-devtmpfs", "tmpfs", "", "TMPFS"},
+	}
+	switch t.opt.Compression {
+	case "", "zstd":
+		list = append(list, need{"kernel-no-decompressor", "zstd in squashfs", "", "SQUASHFS_ZSTD"})
+	case "gzip":
+		list = append(list, need{"kernel-no-decompressor", "gzip in squashfs", "", "SQUASHFS_ZLIB"})
 	}
 	switch dataFilesystem(t) {
 	case "ext4":

@@ -40,6 +40,9 @@ type Options struct {
 	Layers     int
 	Compressed int64 // bytes of all layers
 
+	Version     string // that it is given instead of its own; "" for none
+	Compression string // of the squashfs: "zstd", which "" is, "gzip" or "none"
+
 	Slot       int64 // bytes of the slot that it has to fit in; 0: none is known
 	ExactBytes int64 // of the squashfs, when it was made; 0: it is estimated
 

@@ -69,6 +69,8 @@ func checkFstab(t *tree) {
 		switch {
 		case where == "/" || where == "/usr":
 			t.found("fstab-root", "etc/fstab", short)
+		case where == "/var" && (what == "PARTLABEL=var" || what == "LABEL=var"):
+			// As abupdate names it: systemd finds it mounted.
 		case where == "/var":
 			t.found("fstab-var", "etc/fstab", short)
 		case strings.Contains(options, ",nofail,") || strings.Contains(options, ",noauto,"):

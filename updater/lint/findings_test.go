@@ -40,6 +40,8 @@ var findings = []struct {
 	{"kernel of another name", debian, files{"boot/vmlinuz-" + release: bzImage("6.1.0-other")}, nil, []string{"kernel-release /boot/vmlinuz-" + release}},
 	{"kernel without verity", debian, files{modules + "/kernel/drivers/md/dm-verity.ko": ""}, nil,
 		[]string{"kernel-no-verity /usr/lib/modules/6.1.0-test", "stale-modules-dep /usr/lib/modules/6.1.0-test/modules.dep"}},
+	{"a module that verity needs is missing", debian, files{modules + "/kernel/drivers/md/dm-bufio.ko": ""}, nil,
+		[]string{"kernel-no-verity /usr/lib/modules/6.1.0-test", "stale-modules-dep /usr/lib/modules/6.1.0-test/modules.dep"}},
 	{"verity built in", debian, files{
 		modules + "/kernel/drivers/md": "", modules + "/modules.builtin": "kernel/fs/ext4/ext4.ko\nkernel/drivers/md/dm-mod.ko\nkernel/drivers/md/dm-verity.ko\n",
 		modules + "/modules.dep": "kernel/fs/squashfs/squashfs.ko:\nkernel/fs/overlayfs/overlay.ko.xz:\nkernel/drivers/block/virtio_blk.ko:\n",
@@ -131,7 +133,8 @@ var findings = []struct {
 
 	// configuration
 	{"fstab of an installed system", debian, files{"etc/fstab": "UUID=1 / ext4 defaults 0 1\nUUID=2 /var ext4 defaults 0 2\nUUID=3 none swap sw 0 0\nUUID=4 /data ext4 nofail 0 2\n/dev/vda1\t/boot/efi vfat noauto\n"}, nil,
-		[]string{"fstab-var /etc/fstab", "fstab-root /etc/fstab", "fstab-device /etc/fstab"}},
+		[]string{"fstab-root /etc/fstab", "fstab-var /etc/fstab", "fstab-device /etc/fstab"}},
+	{"fstab of abupdate's own", debian, files{"etc/fstab": "PARTLABEL=var /var ext4 defaults 0 2\n"}, nil, nil},
 	{"resume", debian, files{"etc/initramfs-tools/conf.d/resume": "RESUME=UUID=1\n"}, nil, []string{"resume /etc/initramfs-tools/conf.d/resume"}},
 	{"no resume", debian, files{"etc/initramfs-tools/conf.d/resume": "RESUME=none\n"}, nil, nil},
 	{"kernel command line", bootc, files{"usr/lib/bootc/kargs.d/10.toml": "kargs = [\"nosmt\"]\n"}, nil, []string{"unused-cmdline /usr/lib/bootc/kargs.d/10.toml"}},

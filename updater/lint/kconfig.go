@@ -3,6 +3,7 @@ package lint
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"strings"
 )
 
@@ -60,10 +61,18 @@ type features struct {
 	builtin map[string]bool   // nil: not known
 	config  map[string]string // nil: not known; "y", "m" and other values
 	path    string            // of config
+	lacking map[string]string // module to a file that it depends on and that is not there
 }
 
 func (k *kernel) features(t *tree) features {
-	f := features{modules: k.modules}
+	f := features{modules: k.modules, lacking: map[string]string{}}
+	for file, deps := range parseDeps(t.text(k.dir + "/modules.dep")) {
+		if name, ok := moduleName(file); ok {
+			if i := slices.IndexFunc(deps, func(d string) bool { return !k.files[d] }); i >= 0 {
+				f.lacking[name] = deps[i]
+			}
+		}
+	}
 	if text := t.text(k.dir + "/modules.builtin"); text != "" {
 		f.builtin = map[string]bool{}
 		for line := range strings.Lines(text) {
@@ -98,7 +107,13 @@ func parseConfig(text string) map[string]string {
 
 // has looks for one thing: a module, a built-in one, or an option.
 func (f features) has(n need) (presence, string) {
-	if n.module != "" && (f.modules[n.module] || f.builtin[n.module]) {
+	switch {
+	case n.module == "":
+	case f.builtin[n.module]:
+		return present, ""
+	case f.modules[n.module] && f.lacking[n.module] != "":
+		return absent, "module " + n.module + " needs " + f.lacking[n.module] + ", which is not there"
+	case f.modules[n.module]:
 		return present, ""
 	}
 	switch {

@@ -198,14 +198,9 @@ func (k *kernel) checkDeps(t *tree) {
 		return
 	}
 	var gone []string
-	listed := map[string]bool{}
-	for line := range strings.Lines(t.text(name)) {
-		file, deps, ok := strings.Cut(line, ":")
-		if !ok {
-			continue
-		}
-		listed[file] = true
-		for _, f := range append(strings.Fields(deps), file) {
+	deps := parseDeps(t.text(name))
+	for _, file := range slices.Sorted(maps.Keys(deps)) {
+		for _, f := range append(deps[file], file) {
 			if !k.files[f] && !slices.Contains(gone, f) && len(gone) < maxPerRule {
 				gone = append(gone, f)
 			}
@@ -215,8 +210,20 @@ func (k *kernel) checkDeps(t *tree) {
 		t.found("stale-modules-dep", name, "it names "+f+", which is not there")
 	}
 	for _, f := range slices.Sorted(maps.Keys(k.files)) {
-		if len(listed) > 0 && !listed[f] {
+		if _, listed := deps[f]; !listed && len(deps) > 0 {
 			t.found("stale-modules-dep", k.dir+"/"+f, "modules.dep does not name it")
 		}
 	}
+}
+
+// parseDeps reads modules.dep: each module's file, and the files of all that
+// it needs.
+func parseDeps(text string) map[string][]string {
+	deps := map[string][]string{}
+	for line := range strings.Lines(text) {
+		if file, rest, ok := strings.Cut(line, ":"); ok {
+			deps[file] = strings.Fields(rest)
+		}
+	}
+	return deps
 }

@@ -118,7 +118,7 @@ func (p *serviceProbe) checkUpdated(t *tree) {
 	}
 	var names []string
 	for name, u := range p.units.parsed {
-		if slices.Contains(u["ConditionNeedsUpdate"], "/etc") && p.units.enabled(t, name) {
+		if v := u["ConditionNeedsUpdate"]; (slices.Contains(v, "/etc") || slices.Contains(v, "|/etc")) && p.units.enabled(t, name) {
 			names = append(names, name)
 		}
 	}

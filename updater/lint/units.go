@@ -18,6 +18,7 @@ type unitProbe struct {
 	dropins map[string][]string // unit to paths
 	wanted  map[string][]string // unit to the links that start it
 	parsed  map[string]unit
+	pulled  map[string]bool // units that another one names
 }
 
 // A unit holds the assignments of a unit and its drop-ins, sections aside: no
@@ -68,7 +69,7 @@ func (u *unitProbe) want(t *tree) {
 
 // check parses what was read; the probes that judge come later.
 func (u *unitProbe) check(t *tree) {
-	u.parsed = map[string]unit{}
+	u.parsed, u.pulled = map[string]unit{}, map[string]bool{}
 	for name, p := range u.paths {
 		parsed := unit{}
 		parsed.parse(t.text(p))
@@ -76,6 +77,11 @@ func (u *unitProbe) check(t *tree) {
 			parsed.parse(t.text(d))
 		}
 		u.parsed[name] = parsed
+		for _, key := range []string{"Wants", "Requires", "BindsTo", "Upholds", "Unit"} {
+			for _, other := range parsed.words(key) {
+				u.pulled[other] = true
+			}
+		}
 	}
 }
 
@@ -157,14 +163,7 @@ func (u *unitProbe) enabled(t *tree, name string) bool {
 	if len(u.wanted[name]) > 0 {
 		return true
 	}
-	for other, parsed := range u.parsed {
-		for _, key := range []string{"Wants", "Requires", "BindsTo", "Upholds", "Unit"} {
-			if other != name && slices.Contains(parsed.words(key), name) {
-				return true
-			}
-		}
-	}
-	return false
+	return u.pulled[name]
 }
 
 // aliases are the names of units that lead to the same file as name.

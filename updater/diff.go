@@ -24,10 +24,13 @@ type DiffOptions struct {
 	Limit int
 }
 
-// DefaultGap is how far apart, in bytes, missing ranges are joined. On
-// upgrades of a Debian system it leaves 60 to 150 ranges and costs 1 to 2 % of
-// the image; see docs/benchmarks.md.
-const DefaultGap = 128 << 10
+// DefaultGap is how far apart, in bytes, missing ranges are joined, and
+// DefaultRanges how many ranges are left at most. Package delta says what they
+// cost.
+const (
+	DefaultGap    = 16 << 10
+	DefaultRanges = 200
+)
 
 // A Difference is what Diff found.
 type Difference struct {

@@ -34,8 +34,9 @@ by path: type, mode, owner, time, extended attributes, what links lead to, conte
 
 A device fetches an update's hash tree, and then those 4 KiB blocks of its squashfs
 whose hash the tree of the system that it runs does not have. Missing blocks that are
-no further apart than --gap are fetched in one range. Ordinary images are flattened as
-build does it, with the same options, for this.
+no further apart than --gap are fetched in one range, and others where there would be
+more ranges than --max-ranges; what is fetched in vain is counted. Ordinary images are
+flattened as build does it, with the same options, for this.
 
 The squashfs of images and updates lies in the system's temporary directory or --temp
 meanwhile; --no-files needs no room, and of an update fetches the hash tree alone.
@@ -72,7 +73,7 @@ meanwhile; --no-files needs no room, and of an update fetches the hash tree alon
 	fs.BoolVar(&packages, "packages", false, "show every package that changed")
 	fs.BoolVar(&opt.NoFiles, "no-files", false, "compare hash trees and manifests only")
 	fs.Var(sizeFlag{&gap}, "gap", "join missing blocks that are this `SIZE` or less apart")
-	fs.IntVar(&opt.Limit, "max-ranges", 0, "join further until there are no more than `N` ranges (default: any number)")
+	fs.IntVar(&opt.Limit, "max-ranges", updater.DefaultRanges, "join further until there are no more than `N` ranges; 0 for any number")
 	tempFlag(cmd, &opt.Look.TempDir)
 	source.registry(fs)
 	source.pack(fs, "layout")

@@ -224,7 +224,7 @@ var secretRules = []Rule{
 		"give it to each device on its own"},
 	{"password-hash", Warning, "a password in the image",
 		"all devices have it, and everyone who has the image can try to find it out",
-		"lock the account (passwd -l with no hash), and use keys or a password of each device's own"},
+		"give the account no password (usermod -p '*' USER), and use keys or a password of each device's own"},
 	{"empty-password", Warning, "an account without a password",
 		"everyone gets in who reaches a login",
 		"lock the account: passwd -l"},

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/fstree"
@@ -179,68 +178,3 @@ func (p *Plan) ReadFiles(ctx context.Context, paths []string, limit int64) (map[
 	}
 	return files, nil
 }
-
-// Each calls fn for every entry: content last but for hardlinks.
-//
-// Deprecated: Read gives contents in its only pass.
-func (p *Plan) Each(ctx context.Context, fn func(e fstree.Entry, content io.Reader) error) error {
-	var picks []pick
-	var links []fstree.Entry
-	for e := range p.Entries() {
-		if e.Type == fstree.Hardlink {
-			links = append(links, e)
-			continue
-		}
-		if e.Type == fstree.Regular && e.Size > 0 {
-			n, _ := p.lookup(e.Path)
-			picks = append(picks, pick{p.origin(n), n})
-			continue
-		}
-		if err := fn(e, strings.NewReader("")); err != nil {
-			return err
-		}
-	}
-	m := newMeter(p.img.opt, "content", nil)
-	begin := func(layer int) func(int64) {
-		m.grow(p.img.manifest.Layers[layer].Size)
-		return m.add
-	}
-	err := p.pass(ctx, picks, begin, func(same []pick, size int64, r io.Reader) error {
-		content := &contentReader{r: r, left: size}
-		err := fn(p.Tree.Entry(same[0].node), content)
-		if content.err != nil {
-			return content.err
-		}
-		if err != nil {
-			return &contentsError{err}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, e := range links {
-		if err := fn(e, strings.NewReader("")); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// An Index is an image whose headers were read.
-//
-// Deprecated: use Read.
-type Index struct{ plan *Plan }
-
-// ReadIndex reads the headers of all layers.
-//
-// Deprecated: use Read.
-func ReadIndex(ctx context.Context, img *Image) (*Index, error) {
-	p, err := Read(ctx, img, nil)
-	return &Index{p}, err
-}
-
-// Plan returns the flattened image.
-//
-// Deprecated: use Read.
-func (ix *Index) Plan() (*Plan, error) { return ix.plan, nil }

@@ -63,7 +63,7 @@ func (d *definitions) shadow(t *fstree.Tree) override {
 	return func(path string, n fstree.Node) (fstree.Node, string) {
 		switch def := d.find(path); {
 		case def.typ == 0 && n != fstree.NoNode && t.Type(n) == fstree.Symlink:
-			return fstree.NoNode, t.Entry(n).Linkname
+			return fstree.NoNode, string(t.Target(n))
 		case def.typ == 0:
 			return n, ""
 		case def.typ == fstree.Symlink:

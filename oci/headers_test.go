@@ -3,7 +3,6 @@ package oci_test
 import (
 	"archive/tar"
 	"fmt"
-	"io"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -105,12 +104,9 @@ func TestHeadersOfAllKinds(t *testing.T) {
 
 // TestKeptFilesAreBounded has more files called os-release than are kept.
 func TestKeptFilesAreBounded(t *testing.T) {
-	img := oci.MemoryImage(oci.Options{}, zstdTar(t, func(w io.Writer) {
-		for i := range 500 {
-			b := tarOf(t, file(fmt.Sprintf("%d/os-release", i), strings.Repeat("x", 60<<10)))
-			_, _ = w.Write(b[:len(b)-1024])
-		}
-	}))
+	img := oci.MemoryImage(oci.Options{}, itemsLayer(500, func(i int) item {
+		return file(fmt.Sprintf("%d/os-release", i), strings.Repeat("x", 60<<10))
+	})(t)...)
 	c := new(counter)
 	var p *oci.Plan
 	var err error

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -37,13 +38,29 @@ type server struct {
 }
 
 // big is a layer that a transfer can break in the middle of.
-func big() item {
+func big() item { return file("big", bigBody()) }
+
+var bigBody = sync.OnceValue(func() string {
 	var b strings.Builder
 	for i := 0; b.Len() < 1<<20; i++ {
 		b.WriteString(strconv.Itoa(i * i * 2654435761))
 	}
-	return file("big", b.String())
+	return b.String()
+})
+
+// packed is gzipped, once for each layer.
+func packed(t testing.TB, b []byte) []byte {
+	t.Helper()
+	digest := digestOf(b)
+	if z, ok := packedLayers.Load(digest); ok {
+		return z.([]byte)
+	}
+	z := gzipped(t, b)
+	packedLayers.Store(digest, z)
+	return z
 }
+
+var packedLayers sync.Map
 
 func newServer(t *testing.T) *server {
 	t.Helper()
@@ -60,13 +77,13 @@ func newServer(t *testing.T) *server {
 	s.host = strings.TrimPrefix(srv.URL, "http://")
 	l := newLayout(t)
 	tars := tarsOf(t, [][]item{{big(), file("a", "old"), file("b", "bee")}, {wh(".wh.b"), wh(".wh.big"), file("a", "new")}})
-	s.layer = digestOf(gzipped(t, tars[0]))
-	s.image = l.image(runtime.GOARCH, types.OCILayer, gzipped, tars...)
-	other := l.image("s390x", types.OCILayer, gzipped, tarOf(t, file("a", "other")))
+	s.layer = digestOf(packed(t, tars[0]))
+	s.image = l.image(runtime.GOARCH, types.OCILayer, packed, tars...)
+	other := l.image("s390x", types.OCILayer, packed, tarOf(t, file("a", "other")))
 	multi := l.json(types.OCIImageIndex, v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{onPlatform(other, "s390x"), onPlatform(s.image, runtime.GOARCH)}})
 	tars = tarsOf(t, [][]item{{big(), link("link", "big")}, {file("big", "new")}})
-	s.twice = digestOf(gzipped(t, tars[0]))
-	twice := l.image(runtime.GOARCH, types.OCILayer, gzipped, tars...)
+	s.twice = digestOf(packed(t, tars[0]))
+	twice := l.image(runtime.GOARCH, types.OCILayer, packed, tars...)
 	path, err := layout.FromPath(l.index(s.image, multi, twice))
 	if err != nil {
 		t.Fatal(err)

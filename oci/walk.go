@@ -75,12 +75,12 @@ func (p *place) child(name string) fstree.Node {
 	return p.tree.Child(dir, name)
 }
 
-// link is the target of n when that is a symlink.
+// link is the target of n when that is a symlink, else "".
 func (p *place) link(n fstree.Node) string {
-	if n == fstree.NoNode || p.tree.Type(n) != fstree.Symlink {
+	if n == fstree.NoNode {
 		return ""
 	}
-	return p.tree.Entry(n).Linkname
+	return string(p.tree.Target(n))
 }
 
 // node is what p leads to, NoNode when it does not exist.

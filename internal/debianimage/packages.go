@@ -14,15 +14,15 @@ import (
 
 // Wanted says what Collect gathers.
 type Wanted struct {
-	Install  []string            // what the second root has besides the minimal set
+	Install  []string            // what to install above the minimal set
 	Download map[string][]string // packages by the name of a set; what they need comes with them
 }
 
 // A Collection is Debian's content as files, for tests that make images of it.
 type Collection struct {
-	Minimal   string // tar of the root with Debian's minimal set
-	Installed string // tar of the same root with Wanted.Install installed
-	sets      string
+	Minimal string // tar of the root with Debian's minimal set
+	Upper   string // tar of the layer that installing Wanted.Install puts on it
+	sets    string
 }
 
 // Debs lists the packages of a set, sorted by name.
@@ -34,9 +34,9 @@ func (c *Collection) Debs(set string) ([]string, error) {
 	return debs, err
 }
 
-// Collect makes two roots and downloads packages, once: the next time they
-// come from the cache. Packages are only fetched, so that a dozen sets cost
-// no dozen installations.
+// Collect makes a root and a layer for it and downloads packages, once: the
+// next time they come from the cache. Sets of packages are only fetched, so
+// that a dozen of them costs no dozen installations.
 func Collect(ctx context.Context, opt Options, want Wanted) (*Collection, error) {
 	if opt.Suite == "" {
 		var err error
@@ -53,7 +53,7 @@ func Collect(ctx context.Context, opt Options, want Wanted) (*Collection, error)
 	}
 	defer unlock()
 	dir := filepath.Join(opt.CacheDir, want.cacheName(opt.Suite))
-	c := &Collection{filepath.Join(dir, "minimal.tar"), filepath.Join(dir, "installed.tar"), filepath.Join(dir, "sets")}
+	c := &Collection{filepath.Join(dir, "minimal.tar"), filepath.Join(dir, "upper.tar"), filepath.Join(dir, "sets")}
 	if _, err := os.Stat(dir); err == nil {
 		return c, nil // it is renamed when it is whole
 	}
@@ -90,8 +90,7 @@ func (m *maker) collect(ctx context.Context, want Wanted) error {
 	if err := os.MkdirAll(m.file("collection/sets"), 0o755); err != nil {
 		return err
 	}
-	minimal := append(mmdebstrapArgs(m.dir), hooks...)
-	minimal = append(minimal, "--variant=minbase")
+	minimal := append(mmdebstrapArgs(m.dir), "--variant=minbase")
 	for _, set := range slices.Sorted(maps.Keys(want.Download)) {
 		archives := `"$1"` + fetched + "/" + set
 		minimal = append(minimal, "--customize-hook=mkdir -p "+archives+"/partial && "+
@@ -99,11 +98,15 @@ func (m *maker) collect(ctx context.Context, want Wanted) error {
 			" install "+strings.Join(want.Download[set], " ")+" && rm -r "+archives+"/partial "+archives+"/lock")
 	}
 	minimal = append(minimal, "--customize-hook=sync-out "+fetched+" "+m.file("collection/sets"), `--customize-hook=rm -r "$1"`+fetched)
-	if err := m.mmdebstrap(ctx, "collection/minimal.tar", minimal); err != nil {
+	// The last hooks take the mirrors away.
+	if err := m.mmdebstrap(ctx, "collection/minimal.tar", append(minimal, hooks...)); err != nil {
 		return err
 	}
 	installed := append(mmdebstrapArgs(m.dir), hooks...)
 	installed = append(installed, "--variant=custom", "--include="+strings.Join(want.Install, ","),
 		"--setup-hook=tar-in "+m.file("collection/minimal.tar")+" /", emptyDev)
-	return m.mmdebstrap(ctx, "collection/installed.tar", installed)
+	if err := m.mmdebstrap(ctx, "installed.tar", installed); err != nil {
+		return err
+	}
+	return writeDiff(m.file("collection/upper.tar"), m.file("collection/minimal.tar"), m.file("installed.tar"))
 }

@@ -15,7 +15,7 @@ const module = "github.com/abupdate/abupdate"
 // initSafe are the packages that the initramfs may link.
 var initSafe = []string{
 	"bootctl", "partitions", "verity", "verity/dm", "initramfs", "recovery", "cmd/abinit",
-	"internal/blockdev", "internal/fault", "internal/fstree", "internal/manifest",
+	"internal/blockdev", "internal/fault", "internal/fstree", "internal/manifest", "internal/paged",
 }
 
 // tooMuch must not be in PID 1: a network client has no business there, and
@@ -68,12 +68,12 @@ var mayImport = map[string]string{
 }
 
 // leaves may be imported by everything and import only each other.
-var leaves = []string{"internal/blockdev", "internal/fault", "internal/fstree", "internal/manifest"}
+var leaves = []string{"internal/blockdev", "internal/fault", "internal/fstree", "internal/manifest", "internal/paged"}
 
 // forTests says whether a package is for tests only: it may import anything,
 // and only its like may import it.
 func forTests(pkg string) bool {
-	return strings.HasSuffix(pkg, "test") || depcheck.Below(pkg, "qemu-tests", "internal/testimage", "internal/depcheck")
+	return strings.HasSuffix(pkg, "test") || depcheck.Below(pkg, "qemu-tests", "internal/testimage", "internal/depcheck", "internal/conformance")
 }
 
 func load(t *testing.T) depcheck.Graph {

@@ -1,0 +1,225 @@
+package conformance_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestDifferential compares real images; doc.go says with what.
+func TestDifferential(t *testing.T) {
+	dir, err := imagesDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range images {
+		im := &images[i]
+		t.Run(im.name, func(t *testing.T) {
+			t.Parallel()
+			im.compare(t, dir)
+		})
+	}
+}
+
+func (im *image) compare(t *testing.T, dir string) {
+	oracle := im.tag()
+	if im.same != "" {
+		oracle = im.same
+	}
+	f, err := readFacts(dir, oracle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := unpack(t, dir, oracle, f)
+	im.checkFeatures(t, f, ref.Listing)
+
+	raw, m := im.build(t, dir, "1")
+	again, _ := im.build(t, dir, "3")
+	if one, three := sum(t, raw), sum(t, again); one != three {
+		t.Errorf("SHA-256 of the slot image is %s with one worker and %s with three; want the same", one, three)
+	}
+
+	c := &comparison{facts: f, ref: ref, allowed: map[string]int{}}
+	if privileged() {
+		l, err := mounted(t, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report(t, "the kernel", c.differences(ref.Listing, l))
+	}
+	ours := im.checkUnsquashfs(t, c, raw)
+	checkStat(t, raw, m, ours)
+	must(t, "veritysetup", "verify", raw, raw, m.RootHash, "--hash-offset="+strconv.FormatInt(m.HashOffset, 10))
+	for _, name := range slices.Sorted(maps.Keys(c.allowed)) {
+		t.Logf("%d times: %s", c.allowed[name], name)
+	}
+	t.Logf("%d entries, %d layers, image of %d KiB", len(ref.Listing), f.features.layers, sizeOf(t, raw)>>10)
+}
+
+// report prints the first differences.
+func report(t *testing.T, who string, differences []string) {
+	t.Helper()
+	const most = 20
+	for _, d := range differences[:min(len(differences), most)] {
+		t.Errorf("by %s: %s", who, d)
+	}
+	if len(differences) > most {
+		t.Errorf("by %s: and %d differences more", who, len(differences)-most)
+	}
+}
+
+// checkFeatures makes sure that the image is still what it is there for.
+func (im *image) checkFeatures(t *testing.T, f *facts, l listing) {
+	t.Helper()
+	got, want := f.features, im.want
+	for name, o := range l {
+		for n, is := range map[*int]bool{
+			&got.hardlinks: o.Same != "" && o.Same != name, &got.devices: o.Rdev != "",
+			&got.capabilities: strings.Contains(o.Xattrs, "security.capability"),
+			&got.setuid:       o.Type == "-" && o.Mode&0o6000 != 0,
+			&got.odd:          strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }),
+		} {
+			if is {
+				*n++
+			}
+		}
+	}
+	if got.hardlinks < want.hardlinks || got.devices < want.devices || got.capabilities < want.capabilities || got.setuid < want.setuid ||
+		got.odd < want.odd || got.layers < want.layers || got.whiteouts < want.whiteouts || got.opaque < want.opaque {
+		t.Errorf("the image has %+v; want at least %+v", got, want)
+	}
+}
+
+// A manifest is what the comparison needs of what "build --json" prints.
+type manifest struct {
+	RootHash   string `json:"root_hash"`
+	HashOffset int64  `json:"hash_offset"`
+	ImageBytes int64  `json:"image_bytes"`
+}
+
+func (im *image) build(t *testing.T, dir, workers string) (raw string, m manifest) {
+	t.Helper()
+	ref := "oci:" + dir + ":" + im.tag()
+	if im.reference != "" {
+		ref = fmt.Sprintf(im.reference, dir)
+	}
+	raw = filepath.Join(scratch(t), "slot.img")
+	out := runs(t, abupdate(t, "build", ref, "--raw", raw, "--no-kernel", "--json", "--workers", workers))
+	if err := json.Unmarshal([]byte(out), &m); err != nil || m.RootHash == "" {
+		t.Fatalf("build --json printed %q (%v); want a manifest", out, err)
+	}
+	return raw, m
+}
+
+// runs runs a command that has to succeed and returns its output.
+func runs(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", strings.Join(cmd.Args, " "), err, stderr.String())
+	}
+	return string(out)
+}
+
+func sum(t *testing.T, file string) string {
+	t.Helper()
+	s, err := digest(file, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// checkUnsquashfs compares what unsquashfs extracts and lists, and returns
+// what the image holds by it.
+func (im *image) checkUnsquashfs(t *testing.T, c *comparison, raw string) listing {
+	t.Helper()
+	listed := rows(t, raw)
+	extracted := unsquash(t, raw, listed)
+	want := listing{}
+	wantRows := map[string]row{}
+	for name, o := range c.ref.Listing {
+		got, ok := extracted[name]
+		r := rowOf(o)
+		if ok && o.Type == "d" && o.ModTime != got.ModTime { // exceptions about times are met below
+			r.Minute = rowOf(got).Minute
+		}
+		wantRows[name] = r
+		if !privileged() {
+			o = unprivileged(o)
+		}
+		want[name] = o
+	}
+	report(t, "unsquashfs", c.differences(want, extracted))
+	if diff := cmp.Diff(wantRows, listed); diff != "" {
+		t.Errorf("unsquashfs -lln differs (-want +got):\n%s", diff)
+	}
+	return extracted
+}
+
+// unprivileged takes away what an ordinary user's unsquashfs cannot make.
+func unprivileged(o object) object {
+	var others []string
+	for _, x := range o.xattrList() {
+		if !strings.HasPrefix(x.Name, "user.") {
+			others = append(others, x.Name)
+		}
+	}
+	o.Xattrs = o.xattrs(others...)
+	if o.Rdev != "" {
+		o.ModTime, o.Rdev = o.ModTime-o.ModTime%60, halves(o.Rdev)
+	}
+	return o
+}
+
+// checkStat compares what unsquashfs counts with what the tree has.
+func checkStat(t *testing.T, raw string, m manifest, l listing) {
+	t.Helper()
+	inodes, ids, sets := 0, map[uint32]bool{}, map[string]bool{}
+	for name, o := range l {
+		if o.Same == "" || o.Same == name {
+			inodes++
+		}
+		ids[o.UID], ids[o.GID] = true, true
+		if o.Xattrs != "" {
+			sets[o.Xattrs] = true
+		}
+	}
+	want := map[string]string{
+		"Compression":                  "zstd",
+		"Block size":                   "262144",
+		"Number of inodes":             strconv.Itoa(inodes),
+		"Number of ids":                strconv.Itoa(len(ids)),
+		"Number of xattr ids":          strconv.Itoa(len(sets)),
+		"Creation or last append time": created.Format("Mon Jan _2 15:04:05 2006"),
+
+		"Found a valid SQUASHFS 4:0 superblock on " + raw + ".": "yes",
+		"Filesystem is exportable via NFS":                      "yes",
+		"Inodes are compressed":                                 "yes",
+		"Data is compressed":                                    "yes",
+		"Uids/Gids (Id table) are compressed":                   "yes",
+		"Fragments are compressed":                              "yes",
+		"Always-use-fragments option is not specified":          "yes",
+		"Xattrs are compressed":                                 "yes",
+		"Duplicates are removed":                                "yes",
+	}
+	got := stat(t, raw)
+	var bytes int64
+	if _, err := fmt.Sscanf(got["Filesystem size"], "%d bytes", &bytes); err != nil || bytes > m.ImageBytes || bytes <= m.ImageBytes-4096 {
+		t.Errorf("unsquashfs -stat says size %q; want %d bytes without the padding to 4096", got["Filesystem size"], m.ImageBytes)
+	}
+	delete(got, "Filesystem size")
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("unsquashfs -stat differs (-want +got):\n%s", diff)
+	}
+}

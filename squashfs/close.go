@@ -1,10 +1,10 @@
 package squashfs
 
 import (
-	"bytes"
 	"errors"
 
 	"github.com/abupdate/abupdate/internal/fstree"
+	"github.com/abupdate/abupdate/internal/paged"
 )
 
 // Close writes what is left: the last fragment block, the tables of what the
@@ -41,21 +41,22 @@ type closing struct {
 	inodes  *metadataWriter
 	dirs    *metadataWriter
 	inodeOf []uint32 // inode numbers by object, 0 for none
-	refs    []uint64 // of inodes, by inode number - 1; noRef before they are written
+	places  []uint32 // of inodes, by inode number - 1: lengths of inodes; noPlace before they are written
 	buf     []byte
 	super   superblock
 }
 
-const noRef = ^uint64(0)
+const noPlace = ^uint32(0)
 
 func (w *Writer) finish(tree *fstree.Tree) error {
 	c, err := newCompressor(w.opt, metadataSize)
 	if err != nil {
 		return err
 	}
-	w.byTag, w.whole, w.group = nil, nil, group{} // room for what follows
+	w.contents.forgetTags()
+	w.whole, w.group = nil, group{}
 	tree.Sort()
-	k := &closing{Writer: w, c: c, tree: tree, inodeOf: make([]uint32, tree.Objects())}
+	k := &closing{Writer: w, c: c, tree: tree, xattrs: xattrs{tree: tree}, inodeOf: make([]uint32, tree.Objects())}
 	dirs := k.number()
 	dataEnd := w.out.pos - w.out.padded
 	if err := k.writeTables(dirs); err != nil {
@@ -63,7 +64,7 @@ func (w *Writer) finish(tree *fstree.Tree) error {
 	}
 	w.stats.Used = w.out.pos
 	w.stats.Tables = w.out.pos - w.out.padded - dataEnd
-	w.stats.Inodes = len(k.refs)
+	w.stats.Inodes = len(k.places)
 	w.stats.Holes, w.stats.DataOut = w.pipe.holes, w.pipe.dataOut
 	k.super.bytesUsed = uint64(w.out.pos)
 	if err := w.out.finish(k.super.encode(w.opt)); err != nil {
@@ -75,12 +76,13 @@ func (w *Writer) finish(tree *fstree.Tree) error {
 
 // number gives every inode its number, level by level, so that the numbers in
 // one directory are close to each other. It returns the directories in order.
-func (k *closing) number() []fstree.Node {
+func (k *closing) number() *paged.Table[fstree.Node] {
 	next := uint32(1)
 	k.inodeOf[k.tree.Object(fstree.Root)] = next
-	dirs := []fstree.Node{fstree.Root}
-	for i := 0; i < len(dirs); i++ {
-		for n := range k.tree.Children(dirs[i]) {
+	dirs := new(paged.Table[fstree.Node])
+	dirs.Add(fstree.Root)
+	for i := uint32(0); i < dirs.Len(); i++ {
+		for n := range k.tree.Children(*dirs.At(i)) {
 			object := k.tree.Object(n)
 			if k.inodeOf[object] != 0 {
 				k.stats.Links++
@@ -90,42 +92,42 @@ func (k *closing) number() []fstree.Node {
 			k.inodeOf[object] = next
 			switch k.tree.Type(n) {
 			case fstree.Directory:
-				dirs = append(dirs, n)
+				dirs.Add(n)
 			case fstree.Regular:
 				k.stats.Files++
 			}
 		}
 	}
-	k.refs = make([]uint64, next)
-	for i := range k.refs {
-		k.refs[i] = noRef
+	k.places = make([]uint32, next)
+	for i := range k.places {
+		k.places[i] = noPlace
 	}
 	return dirs
 }
 
-func (k *closing) writeTables(dirs []fstree.Node) (err error) {
+func (k *closing) writeTables(dirs *paged.Table[fstree.Node]) error {
 	if err := k.align(); err != nil {
 		return err
 	}
 	k.super.inodeTable = uint64(k.out.pos)
-	var dirTable bytes.Buffer
+	var dirTable pages
 	k.inodes, k.dirs = newMetadataWriter(k.out, k.c), newMetadataWriter(&dirTable, k.c)
-	for i := len(dirs) - 1; i >= 0; i-- { // a directory's entries name inodes: deepest first
-		if err := k.directory(dirs[i]); err != nil {
+	for i := dirs.Len(); i > 0; i-- { // a directory's entries name inodes: deepest first
+		if err := k.directory(*dirs.At(i - 1)); err != nil {
 			return err
 		}
 	}
 	if err := errors.Join(k.inodes.flush(), k.dirs.flush()); err != nil {
 		return err
 	}
-	k.super.rootInode = k.refs[k.inodeOf[k.tree.Object(fstree.Root)]-1]
-	k.super.inodes = uint32(len(k.refs))
+	k.super.rootInode = k.ref(fstree.Root)
+	k.super.inodes = uint32(len(k.places))
 
 	if err := k.align(); err != nil {
 		return err
 	}
 	k.super.directoryTable = uint64(k.out.pos)
-	if _, err := k.out.Write(dirTable.Bytes()); err != nil {
+	if err := dirTable.writeTo(k.out); err != nil {
 		return err
 	}
 	return k.writeLookups()
@@ -136,38 +138,44 @@ func (k *closing) writeTables(dirs []fstree.Node) (err error) {
 // is no padding before them: go-diskfs reads three bytes more of a listing than
 // it has, and so wants a metadata block behind the last one.
 func (k *closing) writeLookups() error {
-	var records []byte
-	for i := range k.pipe.fragments.len() {
-		f := k.pipe.fragments.at(i)
-		records = le.AppendUint64(records, uint64(f.start))
-		records = le.AppendUint32(records, f.size)
-		records = le.AppendUint32(records, 0)
-	}
-	k.super.fragments = k.pipe.fragments.len()
-	start, err := writeLookup(k.out, k.c, records, nil)
-	if err != nil {
-		return err
-	}
-	k.super.fragmentTable = uint64(start)
-
-	records = records[:0]
-	for _, ref := range k.refs {
-		records = le.AppendUint64(records, ref)
-	}
-	if start, err = writeLookup(k.out, k.c, records, nil); err != nil {
-		return err
-	}
-	k.super.exportTable = uint64(start)
-
+	k.super.fragments = k.pipe.fragments.Len()
 	k.super.ids = uint16(len(k.ids.numbers))
-	if start, err = writeLookup(k.out, k.c, k.ids.encode(), nil); err != nil {
-		return err
+	for _, table := range []struct {
+		start   *uint64
+		records func(m *metadataWriter) error
+	}{{&k.super.fragmentTable, k.writeFragments}, {&k.super.exportTable, k.writeExports}, {&k.super.idTable, k.ids.write}} {
+		start, err := writeLookup(k.out, k.c, nil, table.records)
+		if err != nil {
+			return err
+		}
+		*table.start = uint64(start)
 	}
-	k.super.idTable = uint64(start)
-
-	start, err = k.xattrs.write(k.tree, k.out, k.c)
+	start, err := k.xattrs.write(k.out, k.c)
 	k.super.xattrTable = uint64(start)
 	return err
+}
+
+// writeFragments writes {position uint64, size uint32, 0 uint32}.
+func (k *closing) writeFragments(m *metadataWriter) error {
+	for i := range k.pipe.fragments.Len() {
+		f := k.pipe.fragments.At(i)
+		b := le.AppendUint64(k.buf[:0], uint64(f.start))
+		b = le.AppendUint32(b, f.size)
+		if err := m.write(le.AppendUint32(b, 0)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeExports writes where each inode is, by number.
+func (k *closing) writeExports(m *metadataWriter) error {
+	for _, place := range k.places {
+		if err := m.write(le.AppendUint64(k.buf[:0], k.inodes.refAt(int64(place)))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (k *closing) align() error {

@@ -13,22 +13,6 @@ import (
 // written, which is what lets an equal one be found in time.
 const wholeLimit = 1 << 20
 
-// A content is what regular files of equal bytes share.
-type content struct {
-	size     int64
-	fragment uint32 // number of the fragment block, or none
-	offset   uint32 // in the fragment block
-	run      uint32 // number of the run of blocks, or none
-}
-
-// blockCount is the number of blocks in the inode's list.
-func (c *content) blockCount(blockSize int) int64 {
-	if c.run == none {
-		return 0
-	}
-	return (c.size + int64(blockSize) - 1) / int64(blockSize)
-}
-
 // addContent takes in size bytes of r and returns the content's number, or
 // none for an empty file.
 func (w *Writer) addContent(path string, size int64, r io.Reader) (uint32, error) {
@@ -57,18 +41,20 @@ func (w *Writer) addContent(path string, size int64, r io.Reader) (uint32, error
 		return none, nil
 	}
 	tag := w.tagger.tag(data)
-	if i, ok := w.byTag[tag]; ok && w.contents.at(i).size == size {
+	slot, i, ok := w.contents.find(tag)
+	if ok {
 		w.stats.Duplicates++
 		w.stats.DuplicateBytes += size
 		return i, nil
 	}
-	i := w.contents.add(content{size: size, fragment: none, run: none})
-	w.byTag[tag] = i
+	p := place{size: uint32(size), fragment: none}
 	if int(size) <= w.opt.BlockSize/2 {
+		i = w.contents.addTagged(slot, tag, p)
 		w.addFragment(path, i, data)
 		return i, nil
 	}
-	w.contents.at(i).run = w.nextRun()
+	p.at = w.nextRun()
+	i = w.contents.addTagged(slot, tag, p)
 	for off := 0; off < len(data); off += w.opt.BlockSize {
 		j := w.pipe.take(min(w.opt.BlockSize, len(data)-off))
 		copy(j.raw, data[off:])
@@ -80,7 +66,7 @@ func (w *Writer) addContent(path string, size int64, r io.Reader) (uint32, error
 
 // addLarge passes the content on block by block.
 func (w *Writer) addLarge(size int64, r io.Reader) (uint32, error) {
-	i := w.contents.add(content{size: size, fragment: none, run: w.nextRun()})
+	i := w.contents.add(size, place{fragment: none, at: w.nextRun()})
 	for off := int64(0); off < size; off += int64(w.opt.BlockSize) {
 		j := w.pipe.take(int(min(int64(w.opt.BlockSize), size-off)))
 		if err := readContent(r, j.raw, off, size); err != nil {

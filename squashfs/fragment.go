@@ -62,8 +62,8 @@ func (w *Writer) flushGroup(n int) {
 
 	start := 0
 	for _, m := range g.members[:n] {
-		c := w.contents.at(m.content)
-		c.fragment, c.offset = uint32(w.stats.Fragments), uint32(start)
+		p := w.contents.places.At(m.content)
+		p.fragment, p.at = uint32(w.stats.Fragments), uint32(start)
 		start = m.end
 	}
 	w.stats.Fragments++

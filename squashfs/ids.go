@@ -32,11 +32,12 @@ func (t *ids) add(id uint32) (uint16, error) {
 	return i, nil
 }
 
-// encode returns the table as it is stored.
-func (t *ids) encode() []byte {
-	b := make([]byte, 0, 4*len(t.numbers))
+// write writes the numbers by place.
+func (t *ids) write(m *metadataWriter) error {
 	for _, id := range t.numbers {
-		b = le.AppendUint32(b, id)
+		if err := m.write(le.AppendUint32(nil, id)); err != nil {
+			return err
+		}
 	}
-	return b
+	return nil
 }

@@ -67,12 +67,32 @@ func (m *metadataWriter) flush() error {
 	return nil
 }
 
-// writeLookup writes records as metadata blocks and behind them, after header,
-// the positions of the blocks. It returns the position of header.
-func writeLookup(out *output, c compressor, records, header []byte) (int64, error) {
+// length is the number of bytes written so far, before compression. For a
+// record that starts there, it says in half the room what ref says.
+func (m *metadataWriter) length() int64 {
+	return int64(len(m.starts))*metadataSize + int64(len(m.buf))
+}
+
+// refAt returns the ref of what started at a length.
+func (m *metadataWriter) refAt(length int64) uint64 {
+	block := m.pos
+	if i := length / metadataSize; i < int64(len(m.starts)) {
+		block = m.starts[i]
+	}
+	return metadataRef(block, int(length%metadataSize))
+}
+
+// metadataRef joins a position in a table as the format does.
+func metadataRef(block int64, offset int) uint64 {
+	return uint64(block)<<16 | uint64(offset)
+}
+
+// writeLookup writes metadata blocks of what records writes and behind them,
+// after header, the positions of the blocks. It returns the position of header.
+func writeLookup(out *output, c compressor, header []byte, records func(m *metadataWriter) error) (int64, error) {
 	base := out.pos
 	m := newMetadataWriter(out, c)
-	if err := m.write(records); err != nil {
+	if err := records(m); err != nil {
 		return 0, err
 	}
 	if err := m.flush(); err != nil {
@@ -85,4 +105,41 @@ func writeLookup(out *output, c compressor, records, header []byte) (int64, erro
 	}
 	_, err := out.Write(index)
 	return start, err
+}
+
+// pages holds what must be written later, without ever copying it.
+type pages struct {
+	full [][]byte
+	last []byte
+}
+
+const pageSize = 64 << 10
+
+// Write implements io.Writer.
+func (p *pages) Write(b []byte) (int, error) {
+	n := len(b)
+	for len(b) > 0 {
+		if len(p.last) == cap(p.last) {
+			if p.last != nil {
+				p.full = append(p.full, p.last)
+			}
+			p.last = make([]byte, 0, pageSize)
+		}
+		m := min(len(b), cap(p.last)-len(p.last))
+		p.last, b = append(p.last, b[:m]...), b[m:]
+	}
+	return n, nil
+}
+
+// writeTo writes it all and lets go of it.
+func (p *pages) writeTo(w io.Writer) error {
+	for i, page := range p.full {
+		if _, err := w.Write(page); err != nil {
+			return err
+		}
+		p.full[i] = nil
+	}
+	_, err := w.Write(p.last)
+	*p = pages{}
+	return err
 }

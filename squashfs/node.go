@@ -36,7 +36,7 @@ func (k *closing) node(n fstree.Node) (node, error) {
 	if out.uid, out.gid, err = k.ids.both(e.UID, e.GID); err != nil {
 		return out, err
 	}
-	if out.xattr, err = k.xattrs.add(k.tree, k.tree.XattrSet(n)); err != nil {
+	if out.xattr, err = k.xattrs.add(k.tree.XattrSet(n)); err != nil {
 		return out, err
 	}
 	switch e.Type {
@@ -58,10 +58,10 @@ func (k *closing) content(n fstree.Node) (content, error) {
 	c, size := content{fragment: none, run: none}, k.tree.Size(n)
 	switch i := k.tree.Content(n); {
 	case i == fstree.NoContent:
-	case uint32(i) >= k.contents.len():
+	case uint32(i) >= k.contents.places.Len():
 		return c, fmt.Errorf("no content %d", i)
 	default:
-		c = *k.contents.at(uint32(i))
+		c = k.contents.get(i)
 	}
 	if c.size != size {
 		return c, fmt.Errorf("its content has %d bytes, not %d", c.size, size)

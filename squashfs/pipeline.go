@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"sync"
 	"sync/atomic"
+
+	"github.com/abupdate/abupdate/internal/paged"
 )
 
 // A job is one block or fragment block on its way through the pipeline.
@@ -46,9 +48,9 @@ type pipeline struct {
 	err   atomic.Pointer[error] // the first one of the sink
 
 	// Only the writing goroutine touches these until finish has returned.
-	runs      table[run]
-	blocks    table[uint32] // sizes as in the inodes
-	fragments table[fragment]
+	runs      paged.Table[run]
+	blocks    paged.Table[uint32] // sizes as in the inodes
+	fragments paged.Table[fragment]
 	started   bool // the current run has a block that is no hole
 	holes     int64
 	dataOut   int64
@@ -150,15 +152,15 @@ func (p *pipeline) write() {
 func (p *pipeline) emit(j *job) error {
 	if j.fragment {
 		start, err := p.put(j, true)
-		p.fragments.add(fragment{start, j.size()})
+		p.fragments.Add(fragment{start, j.size()})
 		return err
 	}
 	if j.first {
-		p.runs.add(run{blocks: p.blocks.len()})
+		p.runs.Add(run{blocks: p.blocks.Len()})
 		p.started = false
 	}
-	r := p.runs.at(p.runs.len() - 1)
-	p.blocks.add(j.size())
+	r := p.runs.At(p.runs.Len() - 1)
+	p.blocks.Add(j.size())
 	if len(j.out) == 0 {
 		r.sparse += int64(len(j.raw))
 		p.holes += int64(len(j.raw))

@@ -25,7 +25,7 @@ func (k *closing) directory(dir fstree.Node) error {
 		if typ == fstree.Directory {
 			subdirs++
 		}
-		e := dirEntry{name: name, typ: inodeTypes[typ], inode: inode, ref: k.refs[inode-1]}
+		e := dirEntry{name: name, typ: inodeTypes[typ], inode: inode, ref: k.ref(n)}
 		if err := w.add(e); err != nil {
 			return fmt.Errorf("listing %q: %w", k.tree.Path(dir), err)
 		}
@@ -39,7 +39,7 @@ func (k *closing) directory(dir fstree.Node) error {
 		return fmt.Errorf("adding %q: %w", k.tree.Path(dir), err)
 	}
 	out.nlink = 2 + subdirs
-	parent := uint32(len(k.refs)) + 1 // the root's, as mksquashfs has it
+	parent := uint32(len(k.places)) + 1 // the root's, as mksquashfs has it
 	if dir != fstree.Root {
 		parent = k.inodeOf[k.tree.Object(k.tree.Parent(dir))]
 	}
@@ -49,7 +49,7 @@ func (k *closing) directory(dir fstree.Node) error {
 // inode writes the inode of n's object unless it is a directory or written.
 func (k *closing) inode(n fstree.Node) error {
 	typ := k.tree.Type(n)
-	if typ == fstree.Directory || k.refs[k.inodeOf[k.tree.Object(n)]-1] != noRef {
+	if typ == fstree.Directory || k.places[k.inodeOf[k.tree.Object(n)]-1] != noPlace {
 		return nil
 	}
 	out, err := k.node(n)
@@ -69,11 +69,11 @@ func (k *closing) inode(n fstree.Node) error {
 func (k *closing) appendFile(n node, c content) []byte {
 	var r run
 	if c.run != none {
-		r = *k.pipe.runs.at(c.run)
+		r = *k.pipe.runs.At(c.run)
 	}
 	b := appendFile(k.buf[:0], n, c, r)
 	for i := range uint32(c.blockCount(k.opt.BlockSize)) {
-		b = le.AppendUint32(b, *k.pipe.blocks.at(r.blocks + i))
+		b = le.AppendUint32(b, *k.pipe.blocks.At(r.blocks + i))
 	}
 	return b
 }
@@ -81,10 +81,15 @@ func (k *closing) appendFile(n node, c content) []byte {
 // put appends an encoded inode to the table.
 func (k *closing) put(n node, b []byte) error {
 	k.buf = b[:0]
-	block, offset := k.inodes.ref()
-	if block > math.MaxUint32 {
+	at := k.inodes.length()
+	if at >= int64(noPlace) || k.inodes.pos > math.MaxUint32 {
 		return errors.New("more than 4 GiB of inodes")
 	}
-	k.refs[n.inode-1] = metadataRef(block, offset)
+	k.places[n.inode-1] = uint32(at)
 	return k.inodes.write(b)
+}
+
+// ref returns where the inode of n's object is, once it is written.
+func (k *closing) ref(n fstree.Node) uint64 {
+	return k.inodes.refAt(int64(k.places[k.inodeOf[k.tree.Object(n)]-1]))
 }

@@ -37,8 +37,7 @@ type Writer struct {
 	opt      Options
 	out      *output
 	pipe     *pipeline
-	contents table[content]
-	byTag    map[[16]byte]uint32
+	contents contents
 	tagger   *tagger
 	whole    []byte // a file of up to wholeLimit
 	group    group
@@ -59,7 +58,7 @@ func NewWriter(sink Sink, opt Options) (*Writer, error) {
 	if err := opt.validate(); err != nil {
 		return nil, err
 	}
-	w := &Writer{opt: opt, out: newOutput(sink), byTag: make(map[[16]byte]uint32)}
+	w := &Writer{opt: opt, out: newOutput(sink)}
 	var err error
 	if w.tagger, err = newTagger(); err != nil {
 		return nil, err

@@ -1,10 +1,12 @@
 package squashfs
 
 import (
+	"bytes"
 	"fmt"
-	"strings"
+	"hash/maphash"
 
 	"github.com/abupdate/abupdate/internal/fstree"
+	"github.com/abupdate/abupdate/internal/paged"
 )
 
 // xattrPrefixes are the name spaces of the format, by their number.
@@ -19,54 +21,57 @@ const (
 	maxXattrValue = 64 << 10 // XATTR_SIZE_MAX
 )
 
-// xattrs are the tree's sets of attributes that are in use.
+// xattrs are the tree's sets of attributes that are in use, each in the place
+// where it was first met.
 type xattrs struct {
-	sets  []uint32          // as the tree numbers them
-	place map[uint32]uint32 // the inverse
+	tree  *fstree.Tree
+	sets  paged.Table[uint32] // as the tree numbers them
+	place []uint32            // the inverse, plus one
+	refs  paged.Table[uint64]
+	far   farValues
 }
 
 // add returns the place of a set of the tree, none for the empty one.
-func (t *xattrs) add(tree *fstree.Tree, set uint32) (uint32, error) {
+func (t *xattrs) add(set uint32) (uint32, error) {
 	if set == fstree.NoXattrs {
 		return none, nil
 	}
-	if i, ok := t.place[set]; ok {
-		return i, nil
+	if t.place == nil {
+		t.place = make([]uint32, t.tree.XattrSets())
 	}
-	for _, a := range tree.Xattrs(set) {
-		if err := checkXattr(a); err != nil {
+	if i := t.place[set]; i > 0 {
+		return i - 1, nil
+	}
+	for name, value := range t.tree.Xattrs(set) {
+		if err := checkXattr(name, value); err != nil {
 			return none, err
 		}
 	}
-	if t.place == nil {
-		t.place = make(map[uint32]uint32)
-	}
-	i := uint32(len(t.sets))
-	t.sets = append(t.sets, set)
-	t.place[set] = i
+	i := t.sets.Add(set)
+	t.place[set] = i + 1
 	return i, nil
 }
 
-func checkXattr(a fstree.Xattr) error {
-	_, name, ok := splitXattr(a.Name)
+func checkXattr(full, value []byte) error {
+	_, name, ok := splitXattr(full)
 	switch {
 	case !ok:
-		return fmt.Errorf("attribute %q: a squashfs holds only user, trusted and security attributes", a.Name)
-	case name == "" || len(a.Name) > maxName || strings.IndexByte(name, 0) >= 0:
-		return fmt.Errorf("attribute %q: not a name of 1 to %d bytes", a.Name, maxName)
-	case len(a.Value) > maxXattrValue:
-		return fmt.Errorf("attribute %q: value of %d bytes is longer than %d", a.Name, len(a.Value), maxXattrValue)
+		return fmt.Errorf("attribute %q: a squashfs holds only user, trusted and security attributes", full)
+	case len(name) == 0 || len(full) > maxName || bytes.IndexByte(name, 0) >= 0:
+		return fmt.Errorf("attribute %q: not a name of 1 to %d bytes", full, maxName)
+	case len(value) > maxXattrValue:
+		return fmt.Errorf("attribute %q: value of %d bytes is longer than %d", full, len(value), maxXattrValue)
 	}
 	return nil
 }
 
-func splitXattr(full string) (prefix uint16, name string, ok bool) {
+func splitXattr(full []byte) (prefix uint16, name []byte, ok bool) {
 	for i, p := range xattrPrefixes {
-		if name, ok := strings.CutPrefix(full, p); ok {
+		if name, ok := bytes.CutPrefix(full, []byte(p)); ok {
 			return uint16(i), name, true
 		}
 	}
-	return 0, "", false
+	return 0, nil, false
 }
 
 // write writes the sets and the table of them; it returns the position for the
@@ -74,59 +79,51 @@ func splitXattr(full string) (prefix uint16, name string, ok bool) {
 //
 //	values and sets in metadata blocks | table of sets in metadata blocks |
 //	{position of the former uint64, number of sets uint32, 0 uint32} | positions of the latter's blocks
-func (t *xattrs) write(tree *fstree.Tree, out *output, c compressor) (int64, error) {
-	if len(t.sets) == 0 {
+func (t *xattrs) write(out *output, c compressor) (int64, error) {
+	if t.sets.Len() == 0 {
 		return -1, nil
 	}
 	base := out.pos
 	m := newMetadataWriter(out, c)
-	far := make(map[string]uint64) // long values written so far
-	var table []byte
-	for _, number := range t.sets {
-		set := tree.Xattrs(number)
-		for _, a := range set {
-			if err := writeFarValue(m, a.Value, far); err != nil {
-				return 0, err
-			}
+	for i := range t.sets.Len() {
+		if err := t.writeSet(m, *t.sets.At(i)); err != nil {
+			return 0, err
 		}
-		block, offset := m.ref()
-		size := 0
-		for _, a := range set {
-			if err := writeXattr(m, a, far); err != nil {
-				return 0, err
-			}
-			size += len(a.Name) + 1 + len(a.Value)
-		}
-		table = le.AppendUint64(table, metadataRef(block, offset))
-		table = le.AppendUint32(table, uint32(len(set)))
-		table = le.AppendUint32(table, uint32(size))
 	}
 	if err := m.flush(); err != nil {
 		return 0, err
 	}
 	header := le.AppendUint64(nil, uint64(base))
-	header = le.AppendUint32(header, uint32(len(t.sets)))
+	header = le.AppendUint32(header, t.sets.Len())
 	header = le.AppendUint32(header, 0)
-	return writeLookup(out, c, table, header)
+	return writeLookup(out, c, header, t.writeTable)
 }
 
-func writeFarValue(m *metadataWriter, value []byte, far map[string]uint64) error {
-	if _, ok := far[string(value)]; ok || len(value) <= inlineValue {
-		return nil
+// writeSet writes a set, and before it those of its long values that no set
+// before had.
+func (t *xattrs) writeSet(m *metadataWriter, set uint32) error {
+	for _, value := range t.tree.Xattrs(set) {
+		if err := t.far.write(m, value); err != nil {
+			return err
+		}
 	}
 	block, offset := m.ref()
-	far[string(value)] = metadataRef(block, offset)
-	return m.write(append(le.AppendUint32(nil, uint32(len(value))), value...))
+	t.refs.Add(metadataRef(block, offset))
+	for name, value := range t.tree.Xattrs(set) {
+		if err := t.writeXattr(m, name, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeXattr writes {prefix and flag uint16, name length uint16, name, value
 // length uint32, value or where it is}.
-func writeXattr(m *metadataWriter, a fstree.Xattr, far map[string]uint64) error {
-	prefix, name, _ := splitXattr(a.Name)
-	value := a.Value
+func (t *xattrs) writeXattr(m *metadataWriter, full, value []byte) error {
+	prefix, name, _ := splitXattr(full)
 	if len(value) > inlineValue {
 		prefix |= xattrOutOfLine
-		value = le.AppendUint64(nil, far[string(a.Value)])
+		value = le.AppendUint64(nil, t.far.ref(value))
 	}
 	b := le.AppendUint16(nil, prefix)
 	b = le.AppendUint16(b, uint16(len(name)))
@@ -135,7 +132,63 @@ func writeXattr(m *metadataWriter, a fstree.Xattr, far map[string]uint64) error 
 	return m.write(append(b, value...))
 }
 
-// metadataRef joins a position in a table as the format does.
-func metadataRef(block int64, offset int) uint64 {
-	return uint64(block)<<16 | uint64(offset)
+// writeTable writes {where the set is uint64, number of attributes, length of
+// their names, with a zero byte each, and values uint32}.
+func (t *xattrs) writeTable(m *metadataWriter) error {
+	for i := range t.sets.Len() {
+		count, size := 0, 0
+		for name, value := range t.tree.Xattrs(*t.sets.At(i)) {
+			count++
+			size += len(name) + 1 + len(value)
+		}
+		b := le.AppendUint64(nil, *t.refs.At(i))
+		b = le.AppendUint32(b, uint32(count))
+		if err := m.write(le.AppendUint32(b, uint32(size))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// farValues finds the long values written so far.
+type farValues struct {
+	seed   maphash.Seed
+	values paged.Table[farValue]
+	index  paged.Index
+}
+
+type farValue struct {
+	value []byte // the tree's
+	ref   uint64
+}
+
+func (f *farValues) find(value []byte) (slot paged.Slot, i uint32, ok bool) {
+	if f.values.Len() == 0 {
+		f.seed = maphash.MakeSeed()
+	}
+	f.index.Grow(func(i uint32) uint64 { return maphash.Bytes(f.seed, f.values.At(i).value) })
+	return f.index.Find(maphash.Bytes(f.seed, value), func(i uint32) bool { return bytes.Equal(f.values.At(i).value, value) })
+}
+
+// write writes a value if it is long and new.
+func (f *farValues) write(m *metadataWriter, value []byte) error {
+	if len(value) <= inlineValue {
+		return nil
+	}
+	slot, _, ok := f.find(value)
+	if ok {
+		return nil
+	}
+	block, offset := m.ref()
+	f.index.Set(slot, f.values.Add(farValue{value, metadataRef(block, offset)}))
+	if err := m.write(le.AppendUint32(nil, uint32(len(value)))); err != nil {
+		return err
+	}
+	return m.write(value)
+}
+
+// ref returns where a value was written.
+func (f *farValues) ref(value []byte) uint64 {
+	_, i, _ := f.find(value)
+	return f.values.At(i).ref
 }

@@ -18,14 +18,14 @@ func (t *Tree) Put(dir Node, text string, e Entry) (Node, error) {
 		return NoNode, err
 	}
 	if old == NoNode {
-		return t.insert(slot, dir, text, t.objects.add(o), 0)
+		return t.insert(slot, dir, text, t.objects.Add(o), 0)
 	}
 	if was := t.object(old); was.typ() != Directory && was.mode&wasLinked == 0 {
 		*was = o
 		return old, nil
 	}
 	t.Remove(old)
-	return t.insert(slot, dir, text, t.objects.add(o), 0)
+	return t.insert(slot, dir, text, t.objects.Add(o), 0)
 }
 
 // newObject makes an object of e.
@@ -41,7 +41,7 @@ func (t *Tree) newObject(e Entry) (object, error) {
 	case CharDevice, BlockDevice:
 		o.data = uint64(e.Major)<<32 | uint64(e.Minor)
 	case Symlink:
-		ref, ok := t.text.add(e.Linkname)
+		ref, ok := t.text.Add(e.Linkname)
 		if !ok {
 			return o, errNames
 		}

@@ -10,7 +10,9 @@ func (t *Tree) Entry(n Node) Entry {
 	e := t.Meta(n)
 	e.Path = t.Path(n)
 	e.Linkname = string(t.Target(n))
-	e.Xattrs = t.Xattrs(t.XattrSet(n))
+	for name, value := range t.Xattrs(t.XattrSet(n)) {
+		e.Xattrs = append(e.Xattrs, Xattr{Name: string(name), Value: append([]byte{}, value...)})
+	}
 	return e
 }
 
@@ -43,7 +45,7 @@ func (t *Tree) Target(n Node) []byte {
 	if o.typ() != Symlink {
 		return nil
 	}
-	return t.text.get(uint32(o.data>>32), int(uint32(o.data)))
+	return t.text.Get(uint32(o.data>>32), int(uint32(o.data)))
 }
 
 // XattrSet returns the number of n's set of attributes, NoXattrs when it has
@@ -51,10 +53,11 @@ func (t *Tree) Target(n Node) []byte {
 func (t *Tree) XattrSet(n Node) uint32 { return t.object(n).xattrs }
 
 // XattrSets returns the number of sets, which are numbered from 0.
-func (t *Tree) XattrSets() uint32 { return t.xattrs.sets.len() }
+func (t *Tree) XattrSets() uint32 { return t.xattrs.sets.Len() }
 
-// Xattrs returns a set by its number.
-func (t *Tree) Xattrs(set uint32) []Xattr { return t.xattrs.get(set) }
+// Xattrs returns the names and values of a set by its number, in the order of
+// names. They are not copies.
+func (t *Tree) Xattrs(set uint32) iter.Seq2[[]byte, []byte] { return t.xattrs.all(set) }
 
 // Entries returns the names in order, each directory before what it holds; of
 // hard links all but the first come as such. It sorts the tree.
@@ -66,7 +69,7 @@ func (t *Tree) Entries() iter.Seq[Entry] {
 			e := t.Entry(n)
 			if t.Links(n) > 1 {
 				if first == nil {
-					first = make([]Node, t.objects.len())
+					first = make([]Node, t.objects.Len())
 				}
 				if at := &first[t.Object(n)]; *at == Root {
 					*at = n
@@ -105,8 +108,8 @@ func (t *Tree) below(n Node) iter.Seq[Node] {
 
 // linked returns the first of the names from c on that is not unlinked.
 func (t *Tree) linked(c uint32) uint32 {
-	for c != 0 && t.names.at(c).flags&unlinked != 0 {
-		c = t.names.at(c).next
+	for c != 0 && t.names.At(c).flags&unlinked != 0 {
+		c = t.names.At(c).next
 	}
 	return c
 }
@@ -130,7 +133,7 @@ func (t *Tree) Sort() {
 func (t *Tree) sort(first uint32) uint32 {
 	var lists [32]uint32 // lists[i] is sorted and has 2^i names, or none
 	for c := t.linked(first); c != 0; {
-		at := t.names.at(c)
+		at := t.names.At(c)
 		list, next := c, t.linked(at.next)
 		at.next = 0
 		i := 0
@@ -156,7 +159,7 @@ func (t *Tree) merge(a, b uint32) uint32 {
 			small = &b
 		}
 		*tail = *small
-		tail = &t.names.at(*small).next
+		tail = &t.names.At(*small).next
 		*small = *tail
 	}
 	*tail = a | b

@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/abupdate/abupdate/internal/paged"
 )
 
 // A Node is a name in a Tree. It stays good when the name is removed.
@@ -31,15 +33,14 @@ const NoContent = ^Content(0)
 // pointers, so that a million entries are nothing to the garbage collector:
 // about 70 bytes for each besides the name.
 type Tree struct {
-	names   table[name]
-	objects table[object]
-	text    arena // names and targets of symlinks
+	names   paged.Table[name]
+	objects paged.Table[object]
+	text    paged.Arena // names and targets of symlinks
 	xattrs  xattrSets
-	index   index // of names by directory and text
+	index   paged.Index // of names by directory and text
 	seed    maphash.Seed
 	count   int
 	sorted  bool
-	firsts  map[uint32]Node // of objects with several names; made when asked for
 }
 
 // A name is an entry of a directory.
@@ -88,8 +89,8 @@ const (
 // NewTree returns a tree that holds only the root, a directory of mode 0755.
 func NewTree() *Tree {
 	t := &Tree{seed: maphash.MakeSeed(), count: 1, sorted: true}
-	t.objects.add(directoryObject())
-	t.names.add(name{parent: uint32(NoNode), flags: implicit})
+	t.objects.Add(directoryObject())
+	t.names.Add(name{parent: uint32(NoNode), flags: implicit})
 	return t
 }
 
@@ -97,8 +98,8 @@ func directoryObject() object {
 	return object{mode: 0o755 | uint16(Directory)<<typeShift, links: 1, content: NoContent, xattrs: NoXattrs}
 }
 
-func (t *Tree) name(n Node) *name     { return t.names.at(uint32(n)) }
-func (t *Tree) object(n Node) *object { return t.objects.at(t.name(n).object) }
+func (t *Tree) name(n Node) *name     { return t.names.At(uint32(n)) }
+func (t *Tree) object(n Node) *object { return t.objects.At(t.name(n).object) }
 func (o *object) typ() Type           { return Type(o.mode & typeMask >> typeShift) }
 
 // Len returns the number of names, the root among them.
@@ -106,7 +107,7 @@ func (t *Tree) Len() int { return t.count }
 
 // Bytes returns the memory that the tree takes.
 func (t *Tree) Bytes() int64 {
-	return t.names.bytes() + t.objects.bytes() + t.text.bytes() + t.xattrs.bytes() + t.index.bytes()
+	return t.names.Bytes() + t.objects.Bytes() + t.text.Bytes() + t.xattrs.bytes() + t.index.Bytes()
 }
 
 // Parent returns the directory that n is in or was removed from, NoNode for
@@ -119,7 +120,7 @@ func (t *Tree) Name(n Node) string { return string(t.NameBytes(n)) }
 // NameBytes is Name without a copy.
 func (t *Tree) NameBytes(n Node) []byte {
 	at := t.name(n)
-	return t.text.get(at.text, int(at.length))
+	return t.text.Get(at.text, int(at.length))
 }
 
 // Path returns the names from the root to n, with slashes.
@@ -141,7 +142,7 @@ func (t *Tree) Type(n Node) Type { return t.object(n).typ() }
 func (t *Tree) Object(n Node) uint32 { return t.name(n).object }
 
 // Objects returns a number above that of all objects.
-func (t *Tree) Objects() uint32 { return t.objects.len() }
+func (t *Tree) Objects() uint32 { return t.objects.Len() }
 
 // Links returns the number of names that n's object has.
 func (t *Tree) Links(n Node) int { return int(t.object(n).links) }
@@ -157,9 +158,9 @@ func (t *Tree) hash(dir Node, text string) uint64 {
 }
 
 // slot finds a name, also an unlinked one.
-func (t *Tree) slot(dir Node, text string) (slot uint32, n Node, ok bool) {
-	slot, i, ok := t.index.find(t.hash(dir, text), func(i uint32) bool {
-		return t.names.at(i).parent == uint32(dir) && string(t.NameBytes(Node(i))) == text
+func (t *Tree) slot(dir Node, text string) (slot paged.Slot, n Node, ok bool) {
+	slot, i, ok := t.index.Find(t.hash(dir, text), func(i uint32) bool {
+		return t.names.At(i).parent == uint32(dir) && string(t.NameBytes(Node(i))) == text
 	})
 	return slot, Node(i), ok
 }
@@ -167,9 +168,6 @@ func (t *Tree) slot(dir Node, text string) (slot uint32, n Node, ok bool) {
 // Child returns what is called text in the directory dir, or NoNode. In a
 // directory that was removed it finds what was there.
 func (t *Tree) Child(dir Node, text string) Node {
-	if len(t.index.slots) == 0 {
-		return NoNode
-	}
 	if _, n, ok := t.slot(dir, text); ok && t.name(n).flags&unlinked == 0 {
 		return n
 	}
@@ -181,7 +179,7 @@ func (t *Tree) Child(dir Node, text string) Node {
 func (t *Tree) Children(n Node) iter.Seq[Node] {
 	return func(yield func(Node) bool) {
 		for c := t.first(n); c != 0; {
-			at := t.names.at(c)
+			at := t.names.At(c)
 			next := at.next
 			if at.flags&unlinked == 0 && !yield(Node(c)) {
 				return
@@ -205,7 +203,7 @@ var (
 
 // room checks that the directory dir can take a name and returns its slot in
 // the index and what it stands for now, if anything.
-func (t *Tree) room(dir Node, text string) (slot uint32, old Node, err error) {
+func (t *Tree) room(dir Node, text string) (slot paged.Slot, old Node, err error) {
 	switch at := t.name(dir); {
 	case text == "" || text == "." || text == ".." || strings.Contains(text, "/"):
 		return 0, NoNode, fmt.Errorf("%q is no name in a path", text)
@@ -217,11 +215,11 @@ func (t *Tree) room(dir Node, text string) (slot uint32, old Node, err error) {
 		return 0, NoNode, fmt.Errorf("%q is a %v, not a directory", t.Path(dir), t.Type(dir))
 	case at.flags&detached != 0:
 		return 0, NoNode, errRemoved
-	case t.names.len() >= math.MaxUint32-1:
+	case t.names.Len() >= math.MaxUint32-1:
 		return 0, NoNode, errors.New("more than 2^32 names")
 	}
-	t.index.grow(func(i uint32) uint64 {
-		return t.hash(Node(t.names.at(i).parent), t.Name(Node(i)))
+	t.index.Grow(func(i uint32) uint64 {
+		return t.hash(Node(t.names.At(i).parent), t.Name(Node(i)))
 	})
 	slot, old, ok := t.slot(dir, text)
 	if !ok || t.name(old).flags&unlinked != 0 {
@@ -231,15 +229,15 @@ func (t *Tree) room(dir Node, text string) (slot uint32, old Node, err error) {
 }
 
 // insert makes a name for an object in the slot that room returned.
-func (t *Tree) insert(slot uint32, dir Node, text string, object uint32, flags uint16) (Node, error) {
-	ref, ok := t.text.add(text)
+func (t *Tree) insert(slot paged.Slot, dir Node, text string, object uint32, flags uint16) (Node, error) {
+	ref, ok := t.text.Add(text)
 	if !ok {
 		return NoNode, errNames
 	}
 	d := t.object(dir)
-	i := t.names.add(name{parent: uint32(dir), text: ref, length: uint16(len(text)), object: object, next: uint32(d.data), flags: flags})
+	i := t.names.Add(name{parent: uint32(dir), text: ref, length: uint16(len(text)), object: object, next: uint32(d.data), flags: flags})
 	d.data = uint64(i)
-	t.index.set(slot, i)
+	t.index.Set(slot, i)
 	t.count++
 	t.sorted = false
 	return Node(i), nil

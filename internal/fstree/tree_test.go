@@ -2,9 +2,6 @@ package fstree_test
 
 import (
 	"fmt"
-	"maps"
-	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -14,10 +11,7 @@ import (
 	"github.com/abupdate/abupdate/internal/fstree"
 )
 
-func entries(t *fstree.Tree) []fstree.Entry {
-	t.Sort()
-	return slices.Collect(t.Entries())
-}
+func entries(t *fstree.Tree) []fstree.Entry { return slices.Collect(t.Entries()) }
 
 // Everything that an entry can say comes out of the tree again.
 func TestTreeKeepsEntries(t *testing.T) {
@@ -49,8 +43,8 @@ func TestTreeKeepsEntries(t *testing.T) {
 		t.Errorf("Entries() (-want +got):\n%s", diff)
 	}
 	file := tree.Find("b")
-	if tree.Links(file) != 2 || tree.First(file) != tree.Find("a/file") || tree.Path(file) != "b" {
-		t.Errorf("b has %d links, the first is %q", tree.Links(file), tree.Path(tree.First(file)))
+	if tree.Links(file) != 2 || tree.Object(file) != tree.Object(tree.Find("a/file")) || tree.Path(file) != "b" {
+		t.Errorf("%q has %d links; want b to have 2", tree.Path(file), tree.Links(file))
 	}
 }
 
@@ -89,95 +83,6 @@ func TestAddRefuses(t *testing.T) {
 	}
 }
 
-// Random changes against a map from paths to objects.
-func TestTreeAgainstMap(t *testing.T) {
-	for seed := range uint64(300) {
-		rnd := rand.New(rand.NewPCG(seed, 1))
-		tree, model := fstree.NewTree(), map[string]int64{} // path to size; -1 is a directory
-		sizes := int64(0)
-		for range 200 {
-			paths := slices.Sorted(maps.Keys(model))
-			dirs := []string{""}
-			for _, p := range paths {
-				if model[p] == -1 {
-					dirs = append(dirs, p+"/")
-				}
-			}
-			dir := dirs[rnd.IntN(len(dirs))]
-			path := dir + string(rune('a'+rnd.IntN(5)))
-			at := tree.Find(strings.TrimSuffix(dir, "/"))
-			name := path[len(dir):]
-			switch op := rnd.IntN(10); {
-			case op < 3:
-				forget(model, path)
-				model[path] = -1
-				mustNode(t)(tree.Mkdir(at, name))
-			case op < 7:
-				sizes++
-				forget(model, path)
-				model[path] = sizes
-				mustNode(t)(tree.Put(at, name, fstree.Entry{Type: fstree.Regular, Size: sizes}))
-			case op < 8 && len(paths) > 0:
-				from := paths[rnd.IntN(len(paths))]
-				if model[from] == -1 || strings.HasPrefix(from, path+"/") {
-					continue
-				}
-				size := model[from]
-				forget(model, path)
-				model[path] = size
-				mustNode(t)(tree.Link(at, name, tree.Find(from)))
-			case tree.Child(at, name) != fstree.NoNode:
-				forget(model, path)
-				tree.Remove(tree.Child(at, name))
-			}
-		}
-		got := map[string]int64{}
-		links := map[int64]int{}
-		for _, size := range model {
-			links[size]++
-		}
-		tree.Sort()
-		last := ""
-		for n := range tree.All() {
-			path := tree.Path(n)
-			if n == fstree.Root {
-				continue
-			}
-			if dir := path[:max(strings.LastIndexByte(path, '/'), 0)]; strings.HasPrefix(last, dir) && dir == last[:max(strings.LastIndexByte(last, '/'), 0)] && path <= last {
-				t.Errorf("seed %d: %q comes after %q", seed, path, last)
-			}
-			last = path
-			got[path] = -1
-			if tree.Type(n) == fstree.Regular {
-				got[path] = tree.Size(n)
-				if tree.Links(n) != links[tree.Size(n)] {
-					t.Errorf("seed %d: %q has %d links; want %d", seed, path, tree.Links(n), links[tree.Size(n)])
-				}
-			}
-		}
-		if diff := cmp.Diff(model, got); diff != "" {
-			t.Fatalf("seed %d (-want +got):\n%s", seed, diff)
-		}
-	}
-}
-
-func forget(model map[string]int64, path string) {
-	for p := range model {
-		if p == path || strings.HasPrefix(p, path+"/") {
-			delete(model, p)
-		}
-	}
-}
-
-func mustNode(t *testing.T) func(fstree.Node, error) {
-	return func(_ fstree.Node, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // What was removed can still be read and linked to.
 func TestRemoved(t *testing.T) {
 	tree := fstree.NewTree()
@@ -199,53 +104,9 @@ func TestRemoved(t *testing.T) {
 	if _, err := tree.Link(fstree.Root, "again", f); err != nil {
 		t.Fatal(err)
 	}
-	tree.Sort()
-	if n := tree.Find("again"); tree.Size(n) != 7 || tree.Links(n) != 1 || tree.First(n) != n {
+	if n := tree.Find("again"); tree.Size(n) != 7 || tree.Links(n) != 1 {
 		t.Errorf("again: %+v with %d links", tree.Entry(n), tree.Links(n))
 	}
-}
-
-// A million names take 110 bytes each, and what they are called.
-func TestTreeMemory(t *testing.T) {
-	const dirs, files = 1000, 1000
-	before := heap()
-	tree := fstree.NewTree()
-	text := 0
-	for i := range dirs {
-		dir := mkdir(t, tree, fmt.Sprintf("directory-%d", i))
-		for j := range files {
-			name := fmt.Sprintf("file-%d", j)
-			text += len(name)
-			if _, err := tree.Put(dir, name, fstree.Entry{Type: fstree.Regular, Size: int64(j)}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	tree.Sort()
-	used := heap() - before - int64(text)
-	if each := used / (dirs * files); each > 110 {
-		t.Errorf("%d bytes for each name; want at most 110", each)
-	}
-	if got, want := tree.Bytes(), used+int64(text); got < want*9/10 || got > want*11/10 {
-		t.Errorf("Bytes() = %d; the heap grew by %d", got, want)
-	}
-	runtime.KeepAlive(tree)
-}
-
-func mkdir(t *testing.T, tree *fstree.Tree, name string) fstree.Node {
-	t.Helper()
-	dir, err := tree.Mkdir(fstree.Root, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-func heap() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }
 
 // One directory of 200,000 names, each replaced once.
@@ -270,5 +131,112 @@ func TestLargeDirectory(t *testing.T) {
 	}
 	if count != n {
 		t.Errorf("%d names; want %d", count, n)
+	}
+}
+
+// TestReplaceLinked takes a name of an object away and gives its other name a
+// new object, while the first is still asked for.
+func TestReplaceLinked(t *testing.T) {
+	tree := fstree.NewTree()
+	old := mustNode(t)(tree.Add(fstree.Entry{Path: "a", Type: fstree.Regular, Size: 1}))
+	gone := mustNode(t)(tree.Link(fstree.Root, "b", old))
+	tree.Remove(gone)
+	mustNode(t)(tree.Put(fstree.Root, "a", fstree.Entry{Type: fstree.Regular, Size: 2}))
+	again := mustNode(t)(tree.Link(fstree.Root, "c", gone))
+	if tree.Size(again) != 1 || tree.Links(again) != 1 || tree.Size(tree.Find("a")) != 2 {
+		t.Errorf("c has size %d and %d links, a size %d; want 1, 1 and 2", tree.Size(again), tree.Links(again), tree.Size(tree.Find("a")))
+	}
+}
+
+// TestLinkInPlace makes names for objects that the names have already.
+func TestLinkInPlace(t *testing.T) {
+	tree := fstree.NewTree()
+	a := mustNode(t)(tree.Add(fstree.Entry{Path: "a", Type: fstree.Regular, Size: 1}))
+	if again := mustNode(t)(tree.Link(fstree.Root, "a", a)); again != a || tree.Links(a) != 1 || tree.Len() != 2 {
+		t.Errorf("a linked to itself is node %d with %d links in a tree of %d", again, tree.Links(a), tree.Len())
+	}
+	d := mustNode(t)(tree.Mkdir(fstree.Root, "d"))
+	inside := mustNode(t)(tree.Link(d, "inside", a))
+	over := mustNode(t)(tree.Link(fstree.Root, "d", inside)) // in place of the directory that it is in
+	if tree.Links(a) != 2 || tree.Type(over) != fstree.Regular || tree.Len() != 3 {
+		t.Errorf("%d links, d is a %v in a tree of %d", tree.Links(a), tree.Type(over), tree.Len())
+	}
+	if _, err := tree.Link(fstree.Root, "e", d); err == nil {
+		t.Error("a hard link to a directory")
+	}
+	if _, err := tree.Put(d, "f", fstree.Entry{Type: fstree.FIFO}); err == nil {
+		t.Error("Put into a directory that was removed")
+	}
+}
+
+// TestSetMeta describes a directory anew; what it holds stays.
+func TestSetMeta(t *testing.T) {
+	tree := fstree.NewTree()
+	f := mustNode(t)(tree.Add(fstree.Entry{Path: "d/f", Type: fstree.FIFO}))
+	want := fstree.Entry{Path: "d", Type: fstree.Directory, Mode: 0o2750, UID: 3, GID: 4, ModTime: 5, Xattrs: []fstree.Xattr{{Name: "user.x", Value: []byte("y")}}}
+	d := tree.Parent(f)
+	if err := tree.SetMeta(d, want); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, tree.Entry(d)); diff != "" {
+		t.Errorf("Entry() after SetMeta (-want +got):\n%s", diff)
+	}
+	if tree.Child(d, "f") != f {
+		t.Error("what was in the directory is gone")
+	}
+	if _, err := tree.Add(want); err == nil {
+		t.Error("a directory that has been described was added")
+	}
+}
+
+// TestContentOfObject is the same through each name.
+func TestContentOfObject(t *testing.T) {
+	tree := fstree.NewTree()
+	a := mustNode(t)(tree.Add(fstree.Entry{Path: "a", Type: fstree.Regular, Size: 1}))
+	b := mustNode(t)(tree.Link(fstree.Root, "b", a))
+	if got := tree.Content(a); got != fstree.NoContent {
+		t.Errorf("Content() = %d at first; want NoContent", got)
+	}
+	tree.SetContent(b, 7)
+	if tree.Content(a) != 7 || tree.Content(b) != 7 {
+		t.Errorf("Content() = %d and %d; want 7", tree.Content(a), tree.Content(b))
+	}
+	a = mustNode(t)(tree.Put(fstree.Root, "a", fstree.Entry{Type: fstree.Regular, Size: 1}))
+	if tree.Content(a) != fstree.NoContent || tree.Content(b) != 7 {
+		t.Errorf("Content() = %d and %d after a was replaced; want NoContent and 7", tree.Content(a), tree.Content(b))
+	}
+}
+
+// TestXattrSets are numbered, each once.
+func TestXattrSets(t *testing.T) {
+	set := func(value string) []fstree.Xattr {
+		return []fstree.Xattr{{Name: "security.a", Value: []byte{}}, {Name: "user.b", Value: []byte(value)}}
+	}
+	tree := fstree.NewTree()
+	long := strings.Repeat("v", 64<<10)
+	for i, value := range []string{"1", long, "1", long, "2", ""} {
+		n := mustNode(t)(tree.Add(fstree.Entry{Path: fmt.Sprint(i), Type: fstree.FIFO, Xattrs: set(value)}))
+		if diff := cmp.Diff(set(value), tree.Entry(n).Xattrs); diff != "" {
+			t.Errorf("attributes of %d (-want +got):\n%s", i, diff)
+		}
+		if got, want := tree.XattrSet(n), []uint32{0, 1, 0, 1, 2, 3}[i]; got != want {
+			t.Errorf("XattrSet(%d) = %d; want %d", i, got, want)
+		}
+	}
+	if got := tree.XattrSets(); got != 4 {
+		t.Errorf("XattrSets() = %d; want 4", got)
+	}
+	if got := tree.XattrSet(fstree.Root); got != fstree.NoXattrs {
+		t.Errorf("XattrSet of the root = %d; want NoXattrs", got)
+	}
+}
+
+func mustNode(t *testing.T) func(fstree.Node, error) fstree.Node {
+	return func(n fstree.Node, err error) fstree.Node {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"iter"
+
+	"github.com/abupdate/abupdate/internal/paged"
 )
 
 // NoXattrs is the number of the empty set of attributes.
@@ -13,9 +16,9 @@ const NoXattrs = ^uint32(0)
 // xattrSets keeps every different set of attributes once, as one string of
 // lengths, names and values.
 type xattrSets struct {
-	strings arena
-	sets    table[span]
-	index   index
+	strings paged.Arena
+	sets    paged.Table[span]
+	index   paged.Index
 	key     []byte
 }
 
@@ -43,38 +46,40 @@ func (s *xattrSets) add(seed maphash.Seed, x []Xattr) (uint32, error) {
 	if uint64(len(key)) > 1<<32-1 {
 		return NoXattrs, errXattrs
 	}
-	s.index.grow(func(i uint32) uint64 { return maphash.Bytes(seed, s.raw(i)) })
-	slot, i, ok := s.index.find(maphash.Bytes(seed, key), func(i uint32) bool { return string(s.raw(i)) == string(key) })
+	s.index.Grow(func(i uint32) uint64 { return maphash.Bytes(seed, s.raw(i)) })
+	slot, i, ok := s.index.Find(maphash.Bytes(seed, key), func(i uint32) bool { return string(s.raw(i)) == string(key) })
 	if ok {
 		return i, nil
 	}
-	ref, ok := s.strings.add(string(key))
+	ref, ok := s.strings.Add(string(key))
 	if !ok {
 		return NoXattrs, errXattrs
 	}
-	i = s.sets.add(span{ref, uint32(len(key))})
-	s.index.set(slot, i)
+	i = s.sets.Add(span{ref, uint32(len(key))})
+	s.index.Set(slot, i)
 	return i, nil
 }
 
 func (s *xattrSets) raw(i uint32) []byte {
-	at := s.sets.at(i)
-	return s.strings.get(at.ref, int(at.n))
+	at := s.sets.At(i)
+	return s.strings.Get(at.ref, int(at.n))
 }
 
-// get returns the set with number i; the values are copies.
-func (s *xattrSets) get(i uint32) []Xattr {
-	if i == NoXattrs {
-		return nil
+// all returns the attributes of set i, without copies.
+func (s *xattrSets) all(i uint32) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		if i == NoXattrs {
+			return
+		}
+		for rest := s.raw(i); len(rest) > 0; {
+			var name, value []byte
+			name, rest = cutString(rest)
+			value, rest = cutString(rest)
+			if !yield(name, value) {
+				return
+			}
+		}
 	}
-	var x []Xattr
-	for rest := s.raw(i); len(rest) > 0; {
-		var name, value []byte
-		name, rest = cutString(rest)
-		value, rest = cutString(rest)
-		x = append(x, Xattr{Name: string(name), Value: append([]byte{}, value...)})
-	}
-	return x
 }
 
 func cutString(b []byte) (s, rest []byte) {
@@ -84,5 +89,5 @@ func cutString(b []byte) (s, rest []byte) {
 }
 
 func (s *xattrSets) bytes() int64 {
-	return s.strings.bytes() + s.sets.bytes() + s.index.bytes() + int64(cap(s.key))
+	return s.strings.Bytes() + s.sets.Bytes() + s.index.Bytes() + int64(cap(s.key))
 }

@@ -1,11 +1,18 @@
 package oci
 
-import "github.com/abupdate/abupdate/internal/fstree"
+import (
+	"hash/maphash"
 
-// definitions finds the last entry that a layer has for a path. It holds 12
-// bytes for each entry while the whiteouts of the layer are resolved.
+	"github.com/abupdate/abupdate/internal/fstree"
+)
+
+// definitions finds the last entry that a layer has for a path. It holds some
+// 20 bytes for each entry while the whiteouts of the layer are resolved. Paths
+// with one hash are told apart at a price, so the hash is one that nobody can
+// foresee.
 type definitions struct {
 	log   *headerLog
+	seed  maphash.Seed
 	mask  uint64
 	last  map[uint64]uint32 // by hash: the number of the last entry
 	known map[string]definition
@@ -18,21 +25,23 @@ type definition struct {
 }
 
 func newDefinitions(l *headerLog, mask uint64) *definitions {
-	d := &definitions{log: l, mask: mask, last: make(map[uint64]uint32, l.entries), known: map[string]definition{}}
+	d := &definitions{log: l, seed: maphash.MakeSeed(), mask: mask, last: make(map[uint64]uint32, l.entries), known: map[string]definition{}}
 	for n, r := range l.all(false) {
 		if r.kind == object {
-			d.last[hashPath(r.Path)&mask] = uint32(n)
+			d.last[d.hash(r.Path)] = uint32(n)
 		}
 	}
 	return d
 }
+
+func (d *definitions) hash(path string) uint64 { return maphash.String(d.seed, path) & d.mask }
 
 func (d *definitions) find(path string) definition {
 	if def, ok := d.known[path]; ok {
 		return def
 	}
 	var def definition
-	if n, ok := d.last[hashPath(path)&d.mask]; ok {
+	if n, ok := d.last[d.hash(path)]; ok {
 		r := d.log.entry(int(n))
 		if r.Path != path {
 			r = d.scan(path) // another path has the same hash

@@ -24,7 +24,7 @@ type Image struct {
 	configRaw   []byte
 	config      v1.ConfigFile
 
-	hashMask uint64 // of hashPath; 0 for all bits, less for tests of collisions
+	hashMask uint64 // of hashes of paths; 0 for all bits, less for tests of collisions
 }
 
 // newImage reads what a manifest says. On success the image owns src.

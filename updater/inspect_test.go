@@ -6,12 +6,15 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/abupdate/abupdate/internal/manifest"
+	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/updater"
 	"github.com/abupdate/abupdate/updater/diff"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
@@ -96,6 +99,42 @@ func TestInspectUpdate(t *testing.T) {
 	}
 	if in.Annotations["org.opencontainers.image.version"] != "1.0" || in.Signed || in.Subject != nil {
 		t.Errorf("annotations %v, signed %v, subject %v", in.Annotations, in.Signed, in.Subject)
+	}
+}
+
+// The image that an update was made from, as the update names it.
+func TestInspectSubject(t *testing.T) {
+	dir, work := twoVersions(t), t.TempDir()
+	updates := filepath.Join(work, "updates")
+	built := build(t, "oci:"+dir+":v1", updates, "")
+	in, err := updater.Inspect(t.Context(), "oci:"+updates+":1.0", updater.SourceOptions{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := built.Manifest.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := oci.Update{Config: config, Subject: &v1.Descriptor{MediaType: types.OCIManifestSchema1, Size: 7, Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("ab", 32)}}}
+	for _, b := range in.Blobs {
+		file := oci.UpdateFile{Path: filepath.Join(updates, "blobs", "sha256", strings.TrimPrefix(b.Digest, "sha256:"))}
+		switch b.Role {
+		case "squashfs":
+			u.Squashfs = file
+		case "hash tree":
+			u.Tree = file
+		}
+	}
+	if _, err := oci.WriteUpdate(t.Context(), filepath.Join(work, "again"), "1", u); err != nil {
+		t.Fatal(err)
+	}
+	in, err = updater.Inspect(t.Context(), "oci:"+filepath.Join(work, "again")+":1", updater.SourceOptions{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := updater.Blob{Role: "subject", MediaType: string(types.OCIManifestSchema1), Digest: "sha256:" + strings.Repeat("ab", 32), Bytes: 7}
+	if in.Subject == nil || *in.Subject != want {
+		t.Errorf("subject is %+v; want %+v", in.Subject, want)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/abupdate/abupdate/internal/fstree"
 	"github.com/abupdate/abupdate/internal/unsquash"
@@ -119,7 +118,7 @@ func TestOurImages(t *testing.T) {
 					regular = append(regular, i)
 				}
 			}
-			if diff := gocmp.Diff(entries(tree), got, cmpopts.EquateEmpty()); diff != "" {
+			if diff := gocmp.Diff(entries(tree), got, sameXattrs); diff != "" {
 				t.Fatalf("entries (-want +got):\n%.4000s", diff)
 			}
 			checkSums(t, im, regular, func(path string) io.Reader { return contents[object(files, path)].Reader() })

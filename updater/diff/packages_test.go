@@ -62,6 +62,20 @@ func TestParseApk(t *testing.T) {
 	}
 }
 
+// Whatever a database says, packages have names and sizes are not negative.
+func FuzzParse(f *testing.F) {
+	f.Add(status)
+	f.Add("P:musl\nV:1\nI:-5\n\nP:\n")
+	f.Add("Package: a\nInstalled-Size: -9223372036854775808\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, p := range append(diff.ParseDpkg(text), diff.ParseApk(text)...) {
+			if p.Name == "" || p.Bytes < 0 {
+				t.Errorf("%q has package %+v", text, p)
+			}
+		}
+	})
+}
+
 func TestPackages(t *testing.T) {
 	old := []diff.Package{
 		{Name: "a", Version: "1.9-1", Bytes: 100}, {Name: "b", Version: "2", Bytes: 10}, {Name: "c", Version: "1", Bytes: 5},

@@ -273,6 +273,37 @@ func TestCloseTwice(t *testing.T) {
 	}
 }
 
+// TestWrongContent has trees that name contents which File did not return.
+func TestWrongContent(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		size    int64
+		content fstree.Content
+		want    string
+	}{
+		{"of another length", 2999, 0, `adding "d/f": its content has 3000 bytes, not 2999`},
+		{"of an empty file", 0, 0, `adding "d/f": its content has 3000 bytes, not 0`},
+		{"none", 3000, fstree.NoContent, `adding "d/f": its content has 0 bytes, not 3000`},
+		{"never seen", 3000, 1, `adding "d/f": no content 1`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			before := runtime.NumGoroutine()
+			w, err := newCreator(&memory{}, squashfs.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c, err := w.File("x", 3000, squashfstest.Text(1, 3000).Reader()); c != 0 || err != nil {
+				t.Fatalf("File() = %d, %v; want 0 for the first", c, err)
+			}
+			w.tree.SetContent(mustAdd(t, w.tree, fstree.Entry{Path: "d/f", Type: fstree.Regular, Size: tt.size}), tt.content)
+			if _, err = w.close(); err == nil || err.Error() != tt.want {
+				t.Errorf("Close() = %v; want %s", err, tt.want)
+			}
+			wantStopped(t, w, err, before)
+		})
+	}
+}
+
 func TestTooManyOwners(t *testing.T) {
 	w, err := newCreator(&memory{}, squashfs.Options{})
 	if err != nil {

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
+	"github.com/abupdate/abupdate/internal/fstree"
 	"github.com/abupdate/abupdate/squashfs"
 	"github.com/abupdate/abupdate/squashfs/squashfstest"
 )
@@ -30,6 +32,60 @@ func TestSameBytes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestTreeInAnyOrder makes the same tree in two orders, with detours: the image
+// depends on what the tree holds.
+func TestTreeInAnyOrder(t *testing.T) {
+	files := squashfstest.Tree(8, squashfstest.TreeOptions{})
+	want, _ := build(t, files, squashfs.Options{})
+
+	var sink memory
+	w, err := newCreator(&sink, squashfs.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	contents := map[string]fstree.Content{}
+	for _, f := range files {
+		if f.Type == fstree.Regular {
+			if contents[f.Path], err = w.File(f.Path, f.Size, f.Content.Reader()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	decoy := fstree.Entry{Path: "decoy/x", Type: fstree.FIFO, UID: 77, Xattrs: []fstree.Xattr{{Name: "user.decoy", Value: make([]byte, 100)}}}
+	mustAdd(t, w.tree, decoy)
+	w.tree.Remove(w.tree.Find("decoy"))
+	var links []fstree.Entry
+	for _, f := range slices.Backward(files) {
+		if f.Type == fstree.Hardlink {
+			links = append(links, f.Entry)
+			continue
+		}
+		n := mustAdd(t, w.tree, f.Entry)
+		if f.Type == fstree.Regular {
+			w.tree.SetContent(n, contents[f.Path])
+		}
+	}
+	for _, e := range slices.Backward(links) {
+		mustAdd(t, w.tree, e)
+	}
+	if _, err := w.close(); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(sink.image(), want) {
+		t.Error("the same tree made in another order gives another image")
+	}
+}
+
+func mustAdd(t *testing.T, tree *fstree.Tree, e fstree.Entry) fstree.Node {
+	t.Helper()
+	n, err := tree.Add(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // TestGolden notices when the bytes for a given input change, which would turn

@@ -109,7 +109,7 @@ func (o Options) Encoder() string {
 
 // MemoryBound returns the most bytes of heap that a Writer with these options
 // takes for blocks in flight and compressors. What it keeps of every content,
-// under 64 bytes, comes on top.
+// some 35 bytes, comes on top.
 func MemoryBound(o Options) int64 {
 	o = o.withDefaults()
 	block := int64(o.BlockSize)

@@ -1,5 +1,5 @@
-// Package fstree holds the one value that describes an object of a file
-// system on its way from an image's layers into a slot.
+// Package fstree describes the objects of a file system on their way from an
+// image's layers into a slot: one as an Entry, all of them as a Tree.
 package fstree
 
 import (

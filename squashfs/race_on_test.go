@@ -1,0 +1,6 @@
+//go:build race
+
+package squashfs_test
+
+// raceDetector makes everything ten times slower.
+const raceDetector = true

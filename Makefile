@@ -21,7 +21,8 @@ help:
 	@echo "make qemu    the QEMU tests alone"
 	@echo "make build   bin/abupdate, bin/abinit, bin/guest"
 	@echo "make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME)"
-	@echo "make bench   the benchmarks"
+	@echo "make bench   abupdate against the tools that do the same: docs/benchmarks.md"
+	@echo "make microbench   the benchmarks of single functions"
 	@echo "make clean   removes bin/ and dist/; 'make distclean' .cache/ too"
 
 .PHONY: packages toolchain
@@ -66,10 +67,14 @@ test:
 demo: build
 	@bin/abupdate demo
 
-.PHONY: fuzz bench
+.PHONY: fuzz bench microbench
 fuzz: toolchain
 	scripts/fuzz $(FUZZTIME)
-bench: toolchain
+
+# As root, or without what needs mounts. Half an hour on two processors.
+bench: build
+	CGO_ENABLED=0 go run -trimpath ./internal/bench -o docs/benchmarks.md $(BENCHFLAGS)
+microbench: toolchain
 	go test -run '^$$' -bench . -benchmem $(UNIT)
 
 .PHONY: clean distclean

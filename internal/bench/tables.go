@@ -1,0 +1,25 @@
+package main
+
+// tables are all that is measured.
+func tables() []table {
+	const pipeline = "skopeo, umoci, mksquashfs zstd-3, veritysetup, dd"
+	return []table{
+		{"Making an image", []row{
+			{"cpu", "OCI layout to slot image with tree, default level, CPU", pipeline, slotImage, cpu, seconds, times(0.5)},
+			{"wall", "the same, wall", pipeline, slotImage, wall, seconds, times(0.35)},
+			{"rss", "the same, peak memory", "mksquashfs, the largest of them", slotImage, rss, megabytes, atMost(64)},
+			{"rss-large", "peak memory on an image of ten roots", "tar2sqfs zstd-3, the same layer", large, rss, megabytes, atMost(64)},
+			{"disk", "temporary disk, local source", pipeline, tempDisk, disk, megabytes, atMost(0)},
+			{"tar", "tar to squashfs alone, CPU", "tar2sqfs zstd-3", fromTar, cpu, seconds, times(1.6)},
+			{"tar-wall", "the same, wall", "tar2sqfs zstd-3", fromTar, wall, seconds, bar{}},
+			{"size", "image size, default level", "mksquashfs zstd-3, 128K", slotImage, size, megabytes, times(1)},
+			{"best-size", "image size, best level", "mksquashfs zstd at its default level, 15", best, size, megabytes, times(1.03)},
+			{"best-cpu", "the same, CPU: ours from the layout, the peer from files", "mksquashfs zstd at its default level, 15", best, cpu, seconds, times(1)},
+			{"tree", "hash tree alone, CPU", "veritysetup format", hashTree, cpu, seconds, times(1)},
+			{"tree-wall", "hash tree alone, wall", "veritysetup format", hashTree, wall, seconds, times(0.6)},
+		}},
+		{"Reading the mounted image, nothing in memory", append(
+			readRows("read-", "mksquashfs zstd-3, 128K", times(1.05), (*bench).stock),
+			readRows("wide-", "mksquashfs zstd-3, our block size", bar{}, (*bench).wide)...)},
+	}
+}

@@ -234,6 +234,17 @@ func TestCPUInfo(t *testing.T) {
 	}
 }
 
+func TestSquashfsConfig(t *testing.T) {
+	config := "CONFIG_SQUASHFS=y\n# CONFIG_SQUASHFS_FILE_CACHE is not set\nCONFIG_SQUASHFS_FILE_DIRECT=y\n" +
+		"CONFIG_SQUASHFS_COMPILE_DECOMP_MULTI=y\nCONFIG_SQUASHFS_DECOMP_MULTI=y\nCONFIG_SQUASHFS_FRAGMENT_CACHE_SIZE=3\n"
+	if got, want := squashfsConfig(config), "FILE_DIRECT DECOMP_MULTI FRAGMENT_CACHE_SIZE=3"; got != want {
+		t.Errorf("squashfsConfig = %q; want %q", got, want)
+	}
+	if got := squashfsConfig(""); got != "unknown" {
+		t.Errorf("squashfsConfig of nothing = %q", got)
+	}
+}
+
 func TestPrettyName(t *testing.T) {
 	for text, want := range map[string]string{"NAME=x\nPRETTY_NAME=\"A b\"\n": "A b", "": "unknown"} {
 		if got := prettyName(text); got != want {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"compress/gzip"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -34,6 +36,7 @@ func machine() []string {
 	return []string{
 		fmt.Sprintf("%d processors, %s, %s; %s of memory", processors(), model, sha, memory),
 		fmt.Sprintf("Linux %s on %s; %s", kernel, prettyName(readText("/etc/os-release")), runtime.Version()),
+		"squashfs in this kernel: " + squashfsConfig(kernelConfig(kernel)),
 		"peers: " + strings.Join(versions(), ", "),
 	}
 }
@@ -68,4 +71,44 @@ func versions() []string {
 		return []string{"unknown versions"}
 	}
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}
+
+// kernelConfig is "" where the kernel keeps it to itself.
+func kernelConfig(release string) string {
+	if text := readText("/boot/config-" + release); text != "" {
+		return text
+	}
+	f, err := os.Open("/proc/config.gz")
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	r, err := gzip.NewReader(f)
+	if err != nil {
+		return ""
+	}
+	text, _ := io.ReadAll(r)
+	return string(text)
+}
+
+// squashfsConfig picks what decides how fast the kernel reads: whether data
+// goes straight into the page cache, how many decompress at a time, how many
+// fragment blocks are kept.
+func squashfsConfig(config string) string {
+	var found []string
+	for line := range strings.Lines(config) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		name, ok := strings.CutPrefix(name, "CONFIG_SQUASHFS_")
+		switch {
+		case !ok || strings.HasPrefix(name, "COMPILE_"):
+		case strings.HasPrefix(name, "FILE_") || strings.HasPrefix(name, "DECOMP_"):
+			found = append(found, name)
+		case name == "FRAGMENT_CACHE_SIZE":
+			found = append(found, name+"="+value)
+		}
+	}
+	if found == nil {
+		return "unknown"
+	}
+	return strings.Join(found, " ")
 }

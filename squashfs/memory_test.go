@@ -96,13 +96,16 @@ var manyRows = []struct {
 // TestHeapOfEntries holds a Writer to what the package comment says it keeps
 // of each content, and of each entry in Close, besides the tree.
 func TestHeapOfEntries(t *testing.T) {
-	const few, count = 50_000, 200_000 // few show what does not grow
+	few, count := 50_000, 200_000 // few show what does not grow
+	if raceDetector {
+		few, count = 10_000, 40_000
+	}
 	for _, tt := range manyRows {
 		t.Run(tt.name, func(t *testing.T) {
 			opt := squashfs.Options{Workers: 1, BlockSize: 4096, Compression: tt.compression}
 			file0, closing0 := heapOfEntries(t, few, opt, tt.entry)
 			file, closing := heapOfEntries(t, few+count, opt, tt.entry)
-			file, closing = (file-file0)/count, (closing-closing0)/count
+			file, closing = (file-file0)/int64(count), (closing-closing0)/int64(count)
 			t.Logf("%d bytes an entry until Close, %d in it", file, closing)
 			if file > tt.file || closing > tt.close {
 				t.Errorf("an entry takes %d bytes until Close and %d in it; want at most %d and %d", file, closing, tt.file, tt.close)
@@ -149,7 +152,7 @@ func heapOfEntries(t *testing.T, count int, opt squashfs.Options, entry func(i i
 		}
 	}
 	file = heap() - base - w.tree.Bytes()
-	sink.every, sink.next, sink.peak = 256<<10, 0, 0
+	sink.every, sink.next, sink.peak = 64<<10, 0, 0
 	if _, err := w.close(); err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,8 @@ demo: build
 fuzz: toolchain
 	scripts/fuzz $(FUZZTIME)
 
-# As root, or without what needs mounts. Half an hour on two processors.
+# As root, or without the rows that need mounts. A quarter of an hour on two
+# processors, and some minutes more the first time.
 bench: build
 	CGO_ENABLED=0 go run -trimpath ./internal/bench -o docs/benchmarks.md $(BENCHFLAGS)
 microbench: toolchain

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ func TestMedian(t *testing.T) {
 		{nil, 0},
 		{[]float64{3}, 3},
 		{[]float64{9, 1, 5}, 5},
-		{[]float64{4, 2, 1, 3}, 2},
+		{[]float64{4, 2, 1, 3}, 2.5},
 	} {
 		given := fmt.Sprint(tt.values)
 		if got := median(tt.values); got != tt.want {
@@ -207,6 +208,40 @@ func TestPairsRunOnce(t *testing.T) {
 	if runs != 1 {
 		t.Errorf("the experiment ran %d times; want 1", runs)
 	}
+}
+
+// Two at a time would measure each other, and one must not remove what the
+// other works with.
+func TestOpenLocks(t *testing.T) {
+	f := testFixture(t)
+	f.Key = key()
+	if err := writeJSON(filepath.Join(f.dir, "root.json"), f); err != nil {
+		t.Fatal(err)
+	}
+	o := options{cache: f.dir, abupdate: f.tar()}
+	left := filepath.Join(f.dir, "work-1")
+	if err := os.MkdirAll(filepath.Join(left, "mnt"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b, err := open(t.Context(), o, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); err == nil {
+		t.Error("what a killed run left is still there")
+	}
+	if _, err := open(t.Context(), o, io.Discard); err == nil {
+		t.Error("a second bench began beside the first")
+	}
+	b.close()
+	if _, err := os.Stat(b.work); err == nil {
+		t.Error("the folder of a run is still there")
+	}
+	b, err = open(t.Context(), o, io.Discard)
+	if err != nil {
+		t.Fatalf("open() after the first was closed: %v", err)
+	}
+	b.close()
 }
 
 func TestFlags(t *testing.T) {

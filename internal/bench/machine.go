@@ -41,6 +41,13 @@ func machine() []string {
 	}
 }
 
+// load is the first figure of /proc/loadavg: how many processes wanted to run
+// in the minute before.
+func load(loadavg string) string {
+	minute, _, _ := strings.Cut(loadavg, " ")
+	return minute
+}
+
 // readText is "" for a file that is not there.
 func readText(file string) string {
 	b, _ := os.ReadFile(file)

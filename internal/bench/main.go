@@ -23,6 +23,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -121,7 +123,7 @@ func measureAll(ctx context.Context, o options, chosen []table, stdout, stderr i
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.work)
+	defer b.close()
 	var failed error
 	var sections []section
 	for _, t := range chosen {
@@ -164,13 +166,54 @@ func open(ctx context.Context, o options, log io.Writer) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := openFixture(ctx, cache, log)
+	b := &bench{abupdate: abupdate, rounds: o.rounds, log: log, done: map[*experiment]outcome{}, load: load(readText("/proc/loadavg"))}
+	if b.lock, err = lock(cache); err != nil {
+		return nil, err
+	}
+	if b.fixture, err = openFixture(ctx, cache, log); err == nil {
+		b.work, err = workDir(cache)
+	}
+	if err != nil {
+		b.lock.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// lock keeps the folder to one bench at a time.
+func lock(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	work, err := os.MkdirTemp(cache, "work-")
-	if err != nil {
-		return nil, err
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("locking %s (is another bench at work?): %w", f.Name(), err)
 	}
-	return &bench{fixture: f, work: work, abupdate: abupdate, rounds: o.rounds, log: log, done: map[*experiment]outcome{}}, nil
+	return f, nil
+}
+
+// workDir makes the folder to work in, and removes what killed runs left.
+func workDir(dir string) (string, error) {
+	old, err := filepath.Glob(filepath.Join(dir, "work-*"))
+	if err != nil {
+		return "", err
+	}
+	for _, d := range old {
+		_ = unix.Unmount(filepath.Join(d, "mnt"), unix.MNT_DETACH) // in case
+		if err := os.RemoveAll(d); err != nil {
+			return "", err
+		}
+	}
+	return os.MkdirTemp(dir, "work-")
+}
+
+func (b *bench) close() {
+	if err := os.RemoveAll(b.work); err != nil {
+		fmt.Fprintln(b.log, err)
+	}
+	b.lock.Close()
 }

@@ -63,6 +63,7 @@ func writePage(w io.Writer, b *bench, sections []section, day time.Time) {
 	for _, line := range machine() {
 		fmt.Fprintf(w, "- %s\n", line)
 	}
+	fmt.Fprintf(w, "- load of the machine when it began: %s\n", b.load)
 	fmt.Fprintf(w, "- image: %s with %d packages, %d entries, a tar of %d MB in one gzip layer of %d MB\n",
 		b.Suite, b.Packages, b.Entries, b.Bytes/1e6, b.Layer/1e6)
 	if b.big != nil {

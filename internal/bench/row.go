@@ -1,10 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 )
 
@@ -119,16 +119,12 @@ func (r row) sum(pairs []pair) result {
 }
 
 // median is 0 for no values.
-func median[T cmp.Ordered](values []T) T {
-	var zero T
+func median(values []float64) float64 {
 	if len(values) == 0 {
-		return zero
+		return 0
 	}
 	s := slices.Sorted(slices.Values(values))
-	if len(s)%2 == 0 {
-		return s[len(s)/2-1] // of two in the middle the lower: a figure that was measured
-	}
-	return s[len(s)/2]
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }
 
 // A bench runs experiments, each once.
@@ -138,6 +134,8 @@ type bench struct {
 	abupdate string
 	rounds   int // 0 is as many as each experiment wants
 	log      io.Writer
+	lock     *os.File
+	load     string // of the machine before the first run
 	done     map[*experiment]outcome
 	kept     made
 

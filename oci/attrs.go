@@ -12,6 +12,7 @@ type attrTable struct {
 	sets    []string // encoded
 	numbers map[string]uint64
 	key     []byte
+	bytes   int64 // of all sets
 }
 
 func (t *attrTable) addXattrs(set []fstree.Xattr) uint64 {
@@ -41,6 +42,7 @@ func (t *attrTable) add() uint64 {
 		set := string(t.key) // one copy for both
 		t.numbers[set] = n
 		t.sets = append(t.sets, set)
+		t.bytes += int64(len(set))
 	}
 	return n
 }

@@ -143,6 +143,30 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestXattrLimit counts sets once, however many files have them, and the names
+// of attributes that are left out as well.
+func TestXattrLimit(t *testing.T) {
+	same := []item{file("a", "", xattr("user.k", "12345678")), file("b", "", xattr("user.k", "12345678"))}
+	for _, tt := range []struct {
+		name  string
+		items []item
+		want  string
+	}{
+		{"equal sets", same, ""},
+		{"another set", append(same, file("c", "", xattr("user.k", "87654321"))), "more than 20 bytes of extended attributes"},
+		{"left out", append(same, file("c", "", xattr("system.k12345678", "x"))), "more than 20 bytes of extended attributes"},
+	} {
+		_, _, err := read(t, oci.MemoryImage(oci.Options{Limits: oci.Limits{XattrBytes: 20}}, tarOf(t, tt.items...)))
+		if tt.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v; want no error", tt.name, err)
+			}
+			continue
+		}
+		wantError(t, err, tt.want, fault.Refused)
+	}
+}
+
 // TestChangedBetweenReads flips a byte after the first read.
 func TestChangedBetweenReads(t *testing.T) {
 	tars := tarsOf(t, [][]item{{file("a", "aaaa"), file("b", "bbbb")}})

@@ -204,6 +204,9 @@ func (rd *reader) readTar(lr io.Reader, l *layerLog) error {
 			}
 		}
 		l.append(&r)
+		if rd.attrs.bytes > rd.limits.XattrBytes {
+			return fault.Errorf(fault.Refused, "image has more than %d bytes of extended attributes that differ", rd.limits.XattrBytes)
+		}
 	}
 }
 

@@ -47,6 +47,7 @@ type Limits struct {
 	LayerBytes    int64 // uncompressed bytes of one layer; 32 GiB
 	TotalBytes    int64 // bytes of all regular files, holes included, of the flattened image and of what Contents takes; 64 GiB
 	MetadataBytes int64 // names, link targets and extended attributes of all layers; 512 MiB
+	XattrBytes    int64 // sets of extended attributes that differ, which are held as they are; 32 MiB
 }
 
 func (l Limits) withDefaults() Limits {
@@ -61,6 +62,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.MetadataBytes == 0 {
 		l.MetadataBytes = 512 << 20
+	}
+	if l.XattrBytes == 0 {
+		l.XattrBytes = 32 << 20
 	}
 	return l
 }

@@ -118,6 +118,9 @@ func TestBadInput(t *testing.T) {
 		{"apply oci:" + cut + ":v2 --check-first --disk " + disk, 4, "sha256"},
 		{"apply oci:" + cut + ":v2 --disk " + ut.Disk(t, ref("v1")), 4, "sha256"},
 		{"apply oci:" + flipped + ":v2 --disk " + ut.Disk(t, ref("v1")), 4, "block"},
+		// larger than wanted
+		{"build " + ref("v2") + " -o " + work + "/x --limit 4K", 6, "more than 4096 bytes"},
+		{"apply " + ref("v2") + " --check-first --disk " + disk + " --limit 4K", 6, "more than 4096 bytes"},
 		// for something else
 		{"apply " + ref("arm64") + " --disk " + disk, 6, "arm64"},
 		{"apply " + ref("nokernel") + " --check-first --disk " + disk, 2, "no kernel in the image"},

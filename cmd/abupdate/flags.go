@@ -24,7 +24,7 @@ type sourceFlags struct {
 	insecure                 bool
 	compression, layout      string
 	level                    string
-	block                    disk.Size
+	block, limit             disk.Size
 	workers                  int
 }
 
@@ -33,6 +33,7 @@ func (f *sourceFlags) registry(fs *pflag.FlagSet) {
 	fs.StringVar(&f.platform, "platform", "", "`OS/ARCH` to pick from a multi-platform image (default: the device's, else this machine's)")
 	fs.BoolVar(&f.insecure, "insecure", false, "speak plain HTTP to the registry")
 	fs.StringVar(&f.spool, "spool", "", "`DIR` for a layer of a registry that must be read twice (default: /var/lib/abupdate/spool on a device, else the system's temporary directory)")
+	fs.Var(sizeFlag{&f.limit}, "limit", "refuse an image with more bytes in a layer, or in its files, uncompressed (default 32G and 64G)")
 }
 
 // pack adds the flags of making a squashfs. Commands that make disks have
@@ -50,6 +51,7 @@ func (f *sourceFlags) pack(fs *pflag.FlagSet, layoutFlag string) {
 func (f *sourceFlags) options() (updater.SourceOptions, error) {
 	var opt updater.SourceOptions
 	opt.Registry.Platform, opt.Registry.Insecure, opt.Registry.SpoolDir = f.platform, f.insecure, f.spool
+	opt.Registry.Limits.LayerBytes, opt.Registry.Limits.TotalBytes = int64(f.limit), int64(f.limit)
 	opt.Version = f.version
 	if f.compression == "" { // a command without pack
 		return opt, nil

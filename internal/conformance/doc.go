@@ -14,8 +14,8 @@
 //   - the bytes of a second build, by another number of workers;
 //   - the hash tree, by veritysetup.
 //
-// Where umoci departs from what package oci promises ("Differences from umoci"
-// in its documentation), a rule with a name says so in advance; see
+// Of the differences that package oci documents ("Differences from umoci") one
+// is met by real images, and granted by name to the image that meets it: see
 // exceptions_test.go. The size of a directory is its file system's own affair
 // and times have no parts of a second in squashfs; nothing else is left out.
 //

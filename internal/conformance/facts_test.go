@@ -15,9 +15,8 @@ import (
 // facts are what the headers of an image's layers say, without any idea of
 // which of them count in the end.
 type facts struct {
-	headers   map[string]*tar.Header // the last one of each path
-	whiteouts map[string]bool        // directories with a whiteout or an opaque marker in them
-	features  features
+	headers  map[string]*tar.Header // the last one of each path
+	features features
 }
 
 // readFacts reads all layers of an image of the layout.
@@ -30,7 +29,7 @@ func readFacts(dir, tag string) (*facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &facts{headers: map[string]*tar.Header{}, whiteouts: map[string]bool{}}
+	f := &facts{headers: map[string]*tar.Header{}}
 	f.features.layers = len(layers)
 	for i, l := range layers {
 		if err := f.read(l); err != nil {
@@ -72,10 +71,8 @@ func (f *facts) read(l v1.Layer) error {
 		dir = f.resolve(dir)
 		switch {
 		case name == ".wh..wh..opq":
-			f.whiteouts[dir] = true
 			f.features.opaque++
 		case strings.HasPrefix(name, ".wh."):
-			f.whiteouts[dir] = true
 			f.features.whiteouts++
 		default:
 			f.headers[path.Join(dir, name)] = h

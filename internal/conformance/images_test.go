@@ -50,7 +50,9 @@ type image struct {
 	derive    func(ctx context.Context, dir string) error
 	reference string // what abupdate reads, when that is not the layout
 	same      string // image with the same content that umoci unpacks instead
-	want      features
+
+	want       features
+	exceptions []string // that are granted
 }
 
 // features are what an image is in the table for: it has at least so many.
@@ -60,7 +62,7 @@ type features struct {
 
 var images = []image{
 	{name: "minimal", want: features{hardlinks: 2, setuid: 5, layers: 1}},
-	{name: "systemd", layers: []source{upper}, want: features{capabilities: 1, setuid: 6, layers: 2}},
+	{name: "systemd", layers: []source{upper}, want: features{capabilities: 1, setuid: 6, layers: 2}, exceptions: []string{noACLs}},
 	{name: "nginx", layers: []source{packages("nginx", nil)}, want: features{layers: 2}},
 	{name: "python", layers: []source{packages("python", nil)}, want: features{layers: 2}},
 	{name: "headers", layers: []source{packages("headers", nil)}, want: features{layers: 2}},
@@ -71,6 +73,7 @@ var images = []image{
 		want: features{capabilities: 2, layers: 2}},
 	{name: "devices", layers: []source{packages("devices", nil), entries(deviceNodes()...)}, want: features{devices: 80, layers: 3}},
 	{name: "repacked", derive: repack, want: features{hardlinks: 50, whiteouts: 5, opaque: 1, layers: 5}},
+	{name: "127 layers", layers: churn(126), want: features{hardlinks: 100, layers: 127, whiteouts: 500, opaque: 10}},
 	{name: "zstd", layers: []source{packages("nginx", nil)}, packed: compression.ZStd, same: "nginx", want: features{layers: 2}},
 	{name: "docker archive", derive: dockerArchive, reference: "docker-archive:%s/docker.tar", same: "repacked", want: features{layers: 5}},
 }

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // umoci runs one of umoci's commands, for who may not make owners and devices
@@ -26,18 +25,12 @@ func umoci(ctx context.Context, command string, args ...string) (string, error) 
 	return run(ctx, "umoci", append(all, args...)...)
 }
 
-// A reference is what an image holds according to umoci.
-type reference struct {
-	Listing listing
-	Started int64 // when umoci was started: newer times are its own
-}
-
 // unpacking keeps images with the same content from unpacking it twice.
 var unpacking sync.Map // tag -> *sync.Mutex
 
 // unpack lets umoci extract an image. What it made is kept in the cache, by
 // the image's digest: it takes longer than all else.
-func unpack(t *testing.T, dir, tag string, f *facts) reference {
+func unpack(t *testing.T, dir, tag string, f *facts) listing {
 	t.Helper()
 	mu, _ := unpacking.LoadOrStore(tag, &sync.Mutex{})
 	mu.(*sync.Mutex).Lock()
@@ -50,11 +43,11 @@ func unpack(t *testing.T, dir, tag string, f *facts) reference {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const format = 1 // goes up when listings change
+	const format = 2 // goes up when listings change
 	version := must(t, "umoci", "--version")
 	key := sha256.Sum256(fmt.Appendf(nil, "%d %s %t %s", format, digest, privileged(), version))
 	file := filepath.Join(dir, fmt.Sprintf("umoci-%x.gob", key[:8]))
-	var ref reference
+	var ref listing
 	if b, err := os.ReadFile(file); err == nil {
 		if err := gob.NewDecoder(bytes.NewReader(b)).Decode(&ref); err != nil {
 			t.Fatalf("reading %s: %v", file, err)
@@ -65,7 +58,7 @@ func unpack(t *testing.T, dir, tag string, f *facts) reference {
 		t.Fatal(err)
 	}
 	if !privileged() {
-		if err := f.complete(ref.Listing); err != nil {
+		if err := f.complete(ref); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -82,17 +75,16 @@ func unpack(t *testing.T, dir, tag string, f *facts) reference {
 
 // extract is "umoci unpack" without the list of checksums that goes into a
 // bundle beside the root.
-func extract(ctx context.Context, image, root string) (reference, error) {
-	ref := reference{Started: time.Now().Unix()}
+func extract(ctx context.Context, image, root string) (listing, error) {
 	if _, err := umoci(ctx, "raw unpack", "--image", image, root); err != nil {
-		return ref, err
+		return nil, err
 	}
-	var err error
-	if ref.Listing, err = list(root); err != nil {
-		return ref, err
+	l, err := list(root)
+	if err != nil {
+		return nil, err
 	}
-	ref.Listing.countDirs()
-	return ref, remove(root)
+	l.countDirs()
+	return l, remove(root)
 }
 
 func ignoreEOF(err error) error {

@@ -19,14 +19,14 @@ type compressor interface {
 func newCompressor(opt Options, maxLen int) (compressor, error) {
 	switch opt.Compression {
 	case Zstd:
-		// The kernel sizes its decoder for one block: the window must not be
-		// larger, and only EncodeAll declares it that way.
+		// The kernel sizes its decoder for one block of the image: the window
+		// must not be larger.
 		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(opt.Level)),
 			zstd.WithWindowSize(maxLen), zstd.WithEncoderCRC(false), zstd.WithEncoderConcurrency(1))
 		if err != nil {
 			return nil, fmt.Errorf("starting zstd: %w", err)
 		}
-		return zstdCompressor{enc}, nil
+		return &zstdCompressor{enc: enc}, nil
 	case Gzip:
 		z, err := zlib.NewWriterLevel(nil, opt.Level)
 		if err != nil {
@@ -37,9 +37,34 @@ func newCompressor(opt Options, maxLen int) (compressor, error) {
 	return nil, nil
 }
 
-type zstdCompressor struct{ enc *zstd.Encoder }
+type zstdCompressor struct {
+	enc  *zstd.Encoder
+	cuts []int
+}
 
-func (c zstdCompressor) compress(dst, src []byte) []byte { return c.enc.EncodeAll(src, dst) }
+func (c *zstdCompressor) compress(dst, src []byte) []byte {
+	c.cuts = splits(c.cuts[:0], src)
+	if len(c.cuts) == 0 {
+		return c.enc.EncodeAll(src, dst)
+	}
+	buf := bytes.NewBuffer(dst)
+	c.enc.Reset(buf)
+	start := 0
+	for _, end := range append(c.cuts, len(src)) {
+		_, err := c.enc.Write(src[start:end])
+		if err == nil && end < len(src) {
+			err = c.enc.Flush() // ends the block
+		}
+		if err != nil {
+			panic(err) // a bytes.Buffer does not fail
+		}
+		start = end
+	}
+	if err := c.enc.Close(); err != nil {
+		panic(err)
+	}
+	return buf.Bytes()
+}
 
 type zlibCompressor struct{ z *zlib.Writer }
 

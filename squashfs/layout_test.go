@@ -96,7 +96,7 @@ func TestGolden(t *testing.T) {
 		opt  squashfs.Options
 		want string
 	}{
-		{squashfs.Options{}, "7c159baa8a269212878175efc28dcce77bae37c5f93c2a86350bd16b45d7f514"},
+		{squashfs.Options{}, "5055be2a3845f21de621cec5eba2bf4877f6989d5da2058b676326352e747c7d"},
 		{squashfs.Options{Compression: squashfs.Gzip, BlockSize: 64 << 10}, "041a2c6b31c45c61d6e82c9c67c9c900b966654e3b0700cb806d8d040e618deb"},
 		{squashfs.Options{Compression: squashfs.None, Layout: squashfs.Compact}, "1d98690d57c4329f42520ded1e9ac18a209ca7b4fed234882e47f7451a01f65a"},
 	} {

@@ -42,7 +42,7 @@ func (f *sourceFlags) pack(fs *pflag.FlagSet, layoutFlag string) {
 	fs.StringVar(&f.version, "version", "", "`VERSION` of the system (default: the image's label, its os-release, its digest)")
 	fs.StringVar(&f.compression, "compression", "zstd", "zstd, gzip or none")
 	fs.StringVar(&f.level, "level", "default", "`LEVEL`: fast, default or best, or a number: zstd 1 to 22, gzip 1 to 9")
-	fs.Var(sizeFlag{&f.block}, "block-size", "squashfs block size, 4K to 1M (default 256K)")
+	fs.Var(sizeFlag{&f.block}, "block-size", "squashfs block size, 4K to 1M (default 256K, 1M with --level best)")
 	fs.StringVar(&f.layout, layoutFlag, "aligned", "squashfs `LAYOUT`: aligned keeps blocks of unchanged files equal in the next image; compact saves the padding")
 	fs.IntVar(&f.workers, "workers", 0, "parallel compressors (default: one per processor)")
 }
@@ -63,10 +63,10 @@ func (f *sourceFlags) options() (updater.SourceOptions, error) {
 	if opt.Squashfs.Layout, err = squashfs.ParseLayout(f.layout); err != nil {
 		return opt, fault.Wrap(fault.Usage, err)
 	}
+	opt.Squashfs.BlockSize, opt.Squashfs.Workers = int(f.block), f.workers
 	if err := parseLevel(f.level, &opt.Squashfs); err != nil {
 		return opt, err
 	}
-	opt.Squashfs.BlockSize, opt.Squashfs.Workers = int(f.block), f.workers
 	if err := compose.CheckOptions(opt.Squashfs); err != nil {
 		return opt, fault.Wrap(fault.Usage, err)
 	}
@@ -79,11 +79,11 @@ func parseLevel(s string, opt *squashfs.Options) error {
 		opt.Level = n
 		return nil
 	}
-	level, ok := map[string]int{"fast": 1, "default": 0, "best": map[squashfs.Compression]int{squashfs.Zstd: 22, squashfs.Gzip: 9}[opt.Compression]}[s]
-	if !ok {
-		return fault.Errorf(fault.Usage, "parsing level %q: not fast, default, best or a number", s)
+	preset, err := squashfs.ParsePreset(s)
+	if err != nil {
+		return err
 	}
-	opt.Level = level
+	preset.Set(opt)
 	return nil
 }
 

@@ -11,13 +11,14 @@ export PATH := $(CURDIR)/.cache/go/bin:$(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 export ABUPDATE_CACHE ?= $(CURDIR)/.cache
 FUZZTIME ?= 30s
 LDFLAGS  := -s -w
-UNIT      = $$(go list ./... | grep -v '/qemu-tests')
+UNIT      = $$(go list ./... | grep -v -e '/qemu-tests' -e '/internal/conformance')
 
 .PHONY: help
 help:
 	@echo "make demo    boot a real Debian image, update it, break it, reset it (in QEMU)"
-	@echo "make test    check, then the QEMU tests"
+	@echo "make test    check, differential, qemu"
 	@echo "make check   gofmt, vet, staticcheck, import rules, unit tests with -race, arm64 build"
+	@echo "make differential   Debian images against umoci, kernel and unsquashfs; images that want to hurt"
 	@echo "make qemu    the QEMU tests alone"
 	@echo "make build   bin/abupdate, bin/abinit, bin/guest"
 	@echo "make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME)"
@@ -53,6 +54,11 @@ unit: toolchain
 arm64: toolchain
 	CGO_ENABLED=0 GOARCH=arm64 go build ./...
 
+# Root also mounts; what the images are made of stays in the cache.
+.PHONY: differential
+differential: build
+	ABUPDATE_BIN=$(CURDIR)/bin go test -count=1 -timeout 30m ./internal/conformance
+
 .PHONY: qemu
 qemu: build
 	ABUPDATE_BIN=$(CURDIR)/bin go test -count=1 -timeout 30m ./qemu-tests/...
@@ -61,6 +67,7 @@ qemu: build
 .PHONY: test
 test:
 	$(MAKE) check
+	$(MAKE) differential
 	$(MAKE) qemu
 
 .PHONY: demo

@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sys/unix"
 
 	"github.com/abupdate/abupdate/internal/debianimage"
 	"github.com/abupdate/abupdate/internal/testimage"
@@ -103,8 +105,19 @@ var imagesDir = sync.OnceValues(func() (string, error) {
 	}
 	cache := filepath.Dir(filepath.Dir(c.Minimal))
 	dir := filepath.Join(cache, fmt.Sprintf("conformance-%x", sha256.Sum256([]byte(key)))[:30])
+	lock, err := os.OpenFile(filepath.Join(cache, "conformance.lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return "", err
+	}
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
+	}
+	if err := removeOld(cache); err != nil {
+		return "", err
 	}
 	work, err := os.MkdirTemp(cache, "conformance-new-")
 	if err != nil {
@@ -117,6 +130,15 @@ var imagesDir = sync.OnceValues(func() (string, error) {
 	}
 	return dir, os.Rename(made, dir)
 })
+
+// removeOld removes the images of other tables, and what killed makers left.
+func removeOld(cache string) error {
+	old, err := filepath.Glob(filepath.Join(cache, "conformance-*"))
+	for _, dir := range old {
+		err = errors.Join(err, remove(dir))
+	}
+	return err
+}
 
 func makeImages(ctx context.Context, c *debianimage.Collection, dir, work string) error {
 	p, err := layout.Write(dir, empty.Index)

@@ -55,6 +55,9 @@ func (im *image) compare(t *testing.T, dir string) {
 		}
 		report(t, "the kernel", c.differences(ref, l))
 	}
+	if diff := cmp.Diff(acls(ref), m.Dropped); diff != "" {
+		t.Errorf("build says that it left out other attributes than it did (-want +got):\n%s", diff)
+	}
 	c.checkUnsquashfs(t, ref, raw)
 	checkStat(t, raw, m, ref)
 	must(t, "veritysetup", "verify", raw, raw, m.RootHash, "--hash-offset="+strconv.FormatInt(m.HashOffset, 10))
@@ -62,6 +65,22 @@ func (im *image) compare(t *testing.T, dir string) {
 		t.Logf("%d times: %s", c.granted[name], name)
 	}
 	t.Logf("%d entries, %d layers, image of %d KiB", len(ref), f.features.layers, sizeOf(t, raw)>>10)
+}
+
+// acls counts the attributes that have to be left out; nil is none.
+func acls(l listing) map[string]int {
+	var n map[string]int
+	for _, o := range l {
+		for _, x := range o.xattrList() {
+			if slices.Contains(aclNames, x.Name) {
+				if n == nil {
+					n = map[string]int{}
+				}
+				n[x.Name]++
+			}
+		}
+	}
+	return n
 }
 
 // report prints the first differences.
@@ -103,6 +122,8 @@ type manifest struct {
 	RootHash   string `json:"root_hash"`
 	HashOffset int64  `json:"hash_offset"`
 	ImageBytes int64  `json:"image_bytes"`
+
+	Dropped map[string]int `json:"dropped_xattrs"` // attributes that were left out
 }
 
 func (im *image) build(t *testing.T, dir, workers string) (raw string, m manifest) {

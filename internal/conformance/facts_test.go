@@ -15,7 +15,7 @@ import (
 // facts are what the headers of an image's layers say, without any idea of
 // which of them count in the end.
 type facts struct {
-	headers  map[string]*tar.Header // the last one of each path
+	headers  map[string]*tar.Header // the last one of each path; of a link, what its target had then
 	features features
 }
 
@@ -75,6 +75,12 @@ func (f *facts) read(l v1.Layer) error {
 		case strings.HasPrefix(name, ".wh."):
 			f.features.whiteouts++
 		default:
+			if h.Typeflag == tar.TypeLink {
+				dir, target := path.Split(path.Clean("/" + h.Linkname))
+				if h = f.headers[path.Join(f.resolve(dir), target)]; h == nil {
+					return fmt.Errorf("%q is a link to nothing", name)
+				}
+			}
 			f.headers[path.Join(dir, name)] = h
 		}
 	}
@@ -84,15 +90,15 @@ func (f *facts) read(l v1.Layer) error {
 // far tell.
 func (f *facts) resolve(dir string) string {
 	at := "."
-	rest := strings.FieldsFunc(dir, func(r rune) bool { return r == '/' })
+	rest := names(dir)
 	for n := 0; len(rest) > 0 && n < 256; n++ {
 		next := path.Join(at, rest[0])
 		rest = rest[1:]
-		if rest2 := f.headers[next]; rest2 != nil && rest2.Typeflag == tar.TypeSymlink {
-			if path.IsAbs(rest2.Linkname) {
+		if h := f.headers[next]; h != nil && h.Typeflag == tar.TypeSymlink {
+			if path.IsAbs(h.Linkname) {
 				at = "."
 			}
-			rest = append(strings.FieldsFunc(rest2.Linkname, func(r rune) bool { return r == '/' }), rest...)
+			rest = append(names(h.Linkname), rest...)
 			continue
 		}
 		at = next
@@ -100,23 +106,14 @@ func (f *facts) resolve(dir string) string {
 	return at
 }
 
-// object returns the header of what a path stands for: a hardlink's is its
-// target's.
-func (f *facts) object(name string) *tar.Header {
-	h := f.headers[name]
-	for n := 0; h != nil && h.Typeflag == tar.TypeLink && n < 256; n++ {
-		dir, file := path.Split(path.Clean("/" + h.Linkname))
-		h = f.headers[path.Join(f.resolve(dir), file)]
-	}
-	return h
-}
+func names(p string) []string { return strings.FieldsFunc(p, func(r rune) bool { return r == '/' }) }
 
 var nodeLetters = map[byte]string{tar.TypeChar: "c", tar.TypeBlock: "b"}
 
 // complete fills in what an ordinary user's umoci cannot make.
 func (f *facts) complete(l listing) error {
 	for name, o := range l {
-		h := f.object(name)
+		h := f.headers[name]
 		if h == nil {
 			if o.Type != "d" {
 				return fmt.Errorf("umoci extracted %q, which no layer has", name)

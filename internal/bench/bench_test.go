@@ -210,6 +210,30 @@ func TestPairsRunOnce(t *testing.T) {
 	}
 }
 
+// A long run that is interrupted keeps what it has; a row that fails does not
+// keep the next from being measured.
+func TestSections(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	of := func(name string, err error, then func()) row {
+		return row{name: name, value: cpu, from: &experiment{name, func(context.Context, *bench) ([]pair, error) { then(); return disturbed, err }}}
+	}
+	rows := []row{of("a", errNeedsRoot, func() {}), of("b", errors.New("broken"), func() {}), of("c", nil, func() {}), of("d", nil, cancel), of("e", nil, func() {})}
+	b := &bench{log: io.Discard, done: map[*experiment]outcome{}}
+	sections, err := b.sections(ctx, []table{{"first", rows[:2]}, {"second", rows[2:]}})
+	if err == nil || err.Error() != "row b: broken" {
+		t.Errorf("sections() = %v; want that of row b alone", err)
+	}
+	var got []string
+	for _, s := range sections {
+		for _, r := range s.results {
+			got = append(got, s.title+" "+r.name)
+		}
+	}
+	if d := cmp.Diff([]string{"first a", "first b", "second c"}, got); d != "" {
+		t.Errorf("measured rows differ (-want +got):\n%s", d)
+	}
+}
+
 // Two at a time would measure each other, and one must not remove what the
 // other works with.
 func TestOpenLocks(t *testing.T) {

@@ -124,26 +124,14 @@ func measureAll(ctx context.Context, o options, chosen []table, stdout, stderr i
 		return err
 	}
 	defer b.close()
-	var failed error
-	var sections []section
-	for _, t := range chosen {
-		s := section{title: t.title}
-		for _, r := range t.rows {
-			res := b.result(ctx, r)
-			if res.err != nil && !errors.Is(res.err, errNeedsRoot) {
-				failed = errors.Join(failed, fmt.Errorf("row %s: %w", r.name, res.err))
-			}
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			s.results = append(s.results, res)
-		}
-		sections = append(sections, s)
-	}
+	sections, failed := b.sections(ctx, chosen)
 	for _, s := range sections {
 		if err := printTable(stdout, s.title, s.results); err != nil {
 			return err
 		}
+	}
+	if ctx.Err() != nil { // what there is was printed; the page stays as it was
+		return context.Cause(ctx)
 	}
 	if o.page == "" {
 		return failed
@@ -151,6 +139,26 @@ func measureAll(ctx context.Context, o options, chosen []table, stdout, stderr i
 	var page strings.Builder
 	writePage(&page, b, sections, time.Now())
 	return errors.Join(failed, os.WriteFile(o.page, []byte(page.String()), 0o644))
+}
+
+// sections measures rows until it is interrupted. What only root can measure
+// is no failure.
+func (b *bench) sections(ctx context.Context, chosen []table) (sections []section, failed error) {
+	for _, t := range chosen {
+		s := section{title: t.title}
+		for _, r := range t.rows {
+			res := b.result(ctx, r)
+			if ctx.Err() != nil {
+				return append(sections, s), failed
+			}
+			if res.err != nil && !errors.Is(res.err, errNeedsRoot) {
+				failed = errors.Join(failed, fmt.Errorf("row %s: %w", r.name, res.err))
+			}
+			s.results = append(s.results, res)
+		}
+		sections = append(sections, s)
+	}
+	return sections, failed
 }
 
 // open gets everything ready that is not measured.

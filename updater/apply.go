@@ -37,6 +37,13 @@ type Applied struct {
 	Kernel     string       `json:"kernel,omitempty"`
 	ImageBytes int64        `json:"image_bytes,omitempty"`
 	KeptBytes  int64        `json:"kept_bytes"` // were in the slot already
+	// CopiedBytes of the image were on this device, KeptBytes among them;
+	// FetchedBytes came over the line in all, in FetchedRanges requests. Of a
+	// dry run: would be copied, would be fetched. Zero for a source that does
+	// not know.
+	CopiedBytes   int64 `json:"copied_bytes,omitempty"`
+	FetchedBytes  int64 `json:"fetched_bytes,omitempty"`
+	FetchedRanges int   `json:"fetched_ranges,omitempty"`
 	DryRun     bool         `json:"dry_run,omitempty"`
 	Update     bool         `json:"update"` // made by build; else an ordinary image
 	Reused     bool         `json:"reused"` // the slot held all of it, verified

@@ -21,6 +21,14 @@ type Event struct {
 	Step  Step   `json:"step"`
 	Done  int64  `json:"done"`            // bytes
 	Total int64  `json:"total,omitempty"` // bytes; 0 when nobody knows
+	// Copied of the bytes Done were on this device already, in a slot or in
+	// what an interrupted Apply left; Fetched came over the line, which may be
+	// more than was used of it. Both are sums since the step began.
+	Copied  int64 `json:"copied,omitempty"`
+	Fetched int64 `json:"fetched,omitempty"`
+	// ToFetch is how much of Total is known to come over the line in all; 0
+	// when nobody knows.
+	ToFetch int64 `json:"to_fetch,omitempty"`
 }
 
 // Progress is told about a running operation, from one goroutine at a time. It
@@ -29,7 +37,12 @@ type Progress func(Event)
 
 // Report calls p unless it is nil.
 func (p Progress) Report(step Step, done, total int64) {
+	p.Tell(Event{Step: step, Done: done, Total: total})
+}
+
+// Tell calls p with all that is known, unless p is nil.
+func (p Progress) Tell(e Event) {
 	if p != nil {
-		p(Event{Step: step, Done: done, Total: total})
+		p(e)
 	}
 }

@@ -24,6 +24,9 @@ type Options struct {
 	CacheDir string    // made if missing; the roots are kept here between runs
 	Suite    string    // Debian suite; "" is this machine's
 	Log      io.Writer // what mmdebstrap prints; nil discards it
+	// Released leaves out what came after the release, its updates and those
+	// for security: the system of which another one is an upgrade.
+	Released bool
 }
 
 // Binaries are the programs that go into an image.

@@ -3,6 +3,7 @@ package debianimage
 // What the tests of the package's parts use.
 var (
 	SourceLines      = sourceLines
+	Pockets          = pockets
 	TransportOptions = transportOptions
 	Mirror           = mirror
 	WriteDiff        = writeDiff

@@ -147,7 +147,7 @@ func newMaker(ctx context.Context, suite string, opt Options) (*maker, error) {
 		m.log = io.Discard
 	}
 	var err error
-	if m.sources, err = aptSources(ctx, suite); err != nil {
+	if m.sources, err = aptSources(ctx, pockets(suite, opt.Released)); err != nil {
 		return nil, err
 	}
 	aptOpts, err := aptOptions(ctx)

@@ -26,10 +26,19 @@ func hostSuite() (string, error) {
 	return "", errors.New("finding this machine's Debian release: no VERSION_CODENAME in /etc/os-release")
 }
 
+// pockets are the parts of a suite's archive: the release, and unless released
+// what came after it.
+func pockets(suite string, released bool) []string {
+	if released {
+		return []string{suite}
+	}
+	return []string{suite, suite + "-updates", suite + "-security", suite + "/updates"}
+}
+
 // aptSources returns lines for sources.list: the mirrors that this machine
-// itself gets suite from. apt is asked, so both formats of its source lists
+// itself gets releases from. apt is asked, so both formats of its source lists
 // count, and only what Debian has signed as its own.
-func aptSources(ctx context.Context, suite string) (string, error) {
+func aptSources(ctx context.Context, releases []string) (string, error) {
 	cmd := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(ARCHITECTURE) $(REPO_URI) $(RELEASE) $(COMPONENT)",
 		"Created-By: Packages", "Origin: Debian")
 	out, err := output(cmd)
@@ -40,19 +49,19 @@ func aptSources(ctx context.Context, suite string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	lines, err := sourceLines(out, suite, keyring)
+	lines, err := sourceLines(out, releases, keyring)
 	if err != nil {
 		return "", err
 	}
 	if len(lines) == 0 {
-		return "", fmt.Errorf("listing apt's sources: none for Debian %s (is there one, and has apt-get update been run?)", suite)
+		return "", fmt.Errorf("listing apt's sources: none for Debian %s (is there one, and has apt-get update been run?)", releases[0])
 	}
 	return strings.Join(lines, "\n") + "\n", nil
 }
 
 // sourceLines turns what aptSources asked for into one line per mirror, suite
 // and component, without duplicates.
-func sourceLines(targets, suite, keyring string) ([]string, error) {
+func sourceLines(targets string, releases []string, keyring string) ([]string, error) {
 	var lines []string
 	for target := range strings.Lines(targets) {
 		f := strings.Fields(target)
@@ -60,12 +69,7 @@ func sourceLines(targets, suite, keyring string) ([]string, error) {
 			return nil, fmt.Errorf("listing apt's sources: cannot read %q", target)
 		}
 		uri, release, component := f[1], f[2], f[3]
-		switch release {
-		case suite, suite + "-updates", suite + "-security", suite + "/updates":
-		default:
-			continue
-		}
-		if strings.HasPrefix(uri, "cdrom:") {
+		if !slices.Contains(releases, release) || strings.HasPrefix(uri, "cdrom:") {
 			continue
 		}
 		uri, err := mirror(uri)

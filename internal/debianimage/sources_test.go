@@ -32,7 +32,7 @@ func TestSourceLines(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := debianimage.SourceLines(tt.targets, "trixie", "/k.gpg")
+			got, err := debianimage.SourceLines(tt.targets, debianimage.Pockets("trixie", false), "/k.gpg")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -41,7 +41,11 @@ func TestSourceLines(t *testing.T) {
 			}
 		})
 	}
-	if _, err := debianimage.SourceLines("garbage\n", "trixie", "/k.gpg"); err == nil {
+	got, err := debianimage.SourceLines(tests[0].targets, debianimage.Pockets("trixie", true), "/k.gpg")
+	if d := cmp.Diff(tests[0].want[:1], got); err != nil || d != "" {
+		t.Errorf("SourceLines() of the release alone, error %v (-want +got):\n%s", err, d)
+	}
+	if _, err := debianimage.SourceLines("garbage\n", []string{"trixie"}, "/k.gpg"); err == nil {
 		t.Error("SourceLines(garbage) = nil error")
 	}
 }

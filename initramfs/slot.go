@@ -45,6 +45,9 @@ func (b *boot) openSlot(slot bootctl.Slot) (*partitions.SlotContent, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.checkTrust(c); err != nil {
+		return nil, err
+	}
 	m := c.Manifest
 	if arch, _, _ := strings.Cut(m.Architecture, "/"); arch != runtime.GOARCH {
 		return nil, fmt.Errorf("it is for %s, this machine is %s", m.Architecture, runtime.GOARCH)

@@ -15,7 +15,7 @@ const module = "github.com/abupdate/abupdate"
 // initSafe are the packages that the initramfs may link.
 var initSafe = []string{
 	"bootctl", "partitions", "verity", "verity/dm", "initramfs", "recovery", "cmd/abinit",
-	"internal/blockdev", "internal/fault", "internal/fstree", "internal/manifest", "internal/paged",
+	"internal/blockdev", "internal/fault", "internal/fstree", "internal/manifest", "internal/paged", "updater/trust",
 }
 
 // tooMuch must not be in PID 1: a network client has no business there, and
@@ -35,10 +35,13 @@ var mayImport = map[string]string{
 	"verity":     "",
 	"verity/dm":  "verity",
 	"partitions": "bootctl verity",
+	// Who signed an update: the device checks, build hosts sign.
+	"updater/trust":      "",
+	"updater/trust/keys": "updater/trust",
 
 	// The device at boot.
 	"recovery":   "bootctl partitions verity",
-	"initramfs":  "bootctl partitions recovery verity verity/dm",
+	"initramfs":  "bootctl partitions recovery updater/trust verity verity/dm",
 	"cmd/abinit": "initramfs",
 
 	// From an image to bytes: ref -> entries -> squashfs. Neither end knows of

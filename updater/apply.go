@@ -44,9 +44,9 @@ type Applied struct {
 	CopiedBytes   int64 `json:"copied_bytes,omitempty"`
 	FetchedBytes  int64 `json:"fetched_bytes,omitempty"`
 	FetchedRanges int   `json:"fetched_ranges,omitempty"`
-	DryRun     bool         `json:"dry_run,omitempty"`
-	Update     bool         `json:"update"` // made by build; else an ordinary image
-	Reused     bool         `json:"reused"` // the slot held all of it, verified
+	DryRun        bool  `json:"dry_run,omitempty"`
+	Update        bool  `json:"update"` // made by build; else an ordinary image
+	Reused        bool  `json:"reused"` // the slot held all of it, verified
 	// Dropped counts the extended attributes that were left out, by name.
 	Dropped map[string]int `json:"dropped_xattrs,omitempty"`
 }

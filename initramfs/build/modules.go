@@ -1,205 +1,64 @@
 package build
 
 import (
+	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"io/fs"
-	"path"
-	"slices"
 	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+
+	"github.com/abupdate/abupdate/initramfs/modules"
 )
 
 // A ModuleSource holds the files of one /usr/lib/modules/RELEASE folder.
-// Reads come in batches, because an OCI image gives its files only in the
-// order of its layers.
-type ModuleSource interface {
-	// Names lists the files, relative, with slashes.
-	Names() ([]string, error)
-	// Read returns the content of the named files; one that is absent is
-	// left out.
-	Read(names []string) (map[string][]byte, error)
-}
+type ModuleSource = modules.Source
 
 // A Module is a kernel module, decompressed.
-type Module struct {
-	// Name has underscores only, as lsmod prints it.
-	Name string
-	// Path is relative to the module folder and ends in .ko.
-	Path string
-	// Optional modules may fail to load.
-	Optional bool
-	Data     []byte
-}
+type Module = modules.Module
 
-// ResolveModules returns the wanted modules and what they depend on, each
-// after its dependencies, otherwise in the order of want. A leading "?" makes
-// a name optional: when the kernel does not have it, it is left out. Modules
-// built into the kernel are left out too.
+// FromFS returns the ModuleSource of an unpacked module folder.
+func FromFS(fsys fs.FS) ModuleSource { return modules.FromFS(fsys) }
+
+// ResolveModules is modules.Resolve with all the decompressors that kernels
+// have.
 func ResolveModules(src ModuleSource, want []string) ([]Module, error) {
-	r, err := newResolver(src)
+	return modules.Resolve(src, want, decompress)
+}
+
+// maxModule bounds a decompressed module; the largest of a Debian kernel is
+// 10 MB.
+const maxModule = 64 << 20
+
+func decompress(name string, b []byte) ([]byte, error) {
+	var r io.Reader = bytes.NewReader(b)
+	var err error
+	switch {
+	case strings.HasSuffix(name, ".xz"):
+		r, err = xz.NewReader(r)
+	case strings.HasSuffix(name, ".gz"):
+		r, err = gzip.NewReader(r)
+	case strings.HasSuffix(name, ".zst"):
+		var d *zstd.Decoder
+		if d, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1)); err == nil {
+			defer d.Close()
+			r = d
+		}
+	default:
+		return b, nil
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("decompressing: %w", err)
 	}
-	var names []string
-	for _, w := range want {
-		names = append(names, canonical(strings.TrimPrefix(w, "?")))
-	}
-	if err := r.load(names); err != nil {
-		return nil, err
-	}
-	for i, w := range want {
-		if err := r.visit(names[i], strings.HasPrefix(w, "?"), nil); err != nil {
-			return nil, err
-		}
-	}
-	return r.order, nil
-}
-
-type resolver struct {
-	src     ModuleSource
-	files   map[string]string // module name -> file in src
-	builtin map[string]bool
-	mods    map[string]*loaded
-	placed  map[string]int // module name -> index in order
-	order   []Module
-}
-
-type loaded struct {
-	data []byte
-	info modinfo
-}
-
-func newResolver(src ModuleSource) (*resolver, error) {
-	names, err := src.Names()
+	out, err := io.ReadAll(io.LimitReader(r, maxModule+1))
 	if err != nil {
-		return nil, fmt.Errorf("listing modules: %w", err)
+		return nil, fmt.Errorf("decompressing: %w", err)
 	}
-	r := &resolver{src: src, files: map[string]string{}, builtin: map[string]bool{}, mods: map[string]*loaded{}, placed: map[string]int{}}
-	slices.Sort(names)
-	for _, name := range names {
-		if mod, ok := moduleName(name); ok {
-			// modprobe prefers updates/ to kernel/, whatever the order.
-			if _, dup := r.files[mod]; !dup || strings.HasPrefix(name, "updates/") {
-				r.files[mod] = name
-			}
-		}
+	if len(out) > maxModule {
+		return nil, fmt.Errorf("decompressing: more than %d bytes", maxModule)
 	}
-	return r, nil
+	return out, nil
 }
-
-// load reads the modules called names and all that they depend on, one batch
-// for each step of the dependency graph.
-func (r *resolver) load(names []string) error {
-	batch := []string{"modules.builtin"}
-	for first := true; len(names) > 0; first = false {
-		var want []string
-		for _, n := range names {
-			if f, ok := r.files[n]; ok && r.mods[n] == nil && !slices.Contains(want, n) {
-				want, batch = append(want, n), append(batch, f)
-			}
-		}
-		if len(batch) == 0 {
-			return nil
-		}
-		got, err := r.src.Read(batch)
-		if err != nil {
-			return fmt.Errorf("reading modules: %w", err)
-		}
-		if first {
-			for line := range strings.Lines(string(got["modules.builtin"])) {
-				if mod, ok := moduleName(strings.TrimSpace(line)); ok {
-					r.builtin[mod] = true
-				}
-			}
-		}
-		names, batch = nil, nil
-		for _, n := range want {
-			m, err := decode(r.files[n], got)
-			if err != nil {
-				return err
-			}
-			r.mods[n] = m
-			names = append(names, m.info.all()...)
-		}
-	}
-	return nil
-}
-
-func decode(file string, got map[string][]byte) (*loaded, error) {
-	packed, ok := got[file]
-	if !ok {
-		return nil, fmt.Errorf("reading module %s: %w", file, fs.ErrNotExist)
-	}
-	data, err := decompress(file, packed)
-	if err != nil {
-		return nil, fmt.Errorf("reading module %s: %w", file, err)
-	}
-	info, err := readModinfo(data)
-	if err != nil {
-		return nil, fmt.Errorf("reading module %s: %w", file, err)
-	}
-	return &loaded{data, info}, nil
-}
-
-// visit places name after what it depends on. A dependency of an optional
-// module is optional as well, until something that is required asks for it.
-func (r *resolver) visit(name string, optional bool, path []string) error {
-	if slices.Contains(path, name) {
-		return fmt.Errorf("modules depend on each other: %s", strings.Join(append(path, name), " -> "))
-	}
-	m, ok := r.mods[name]
-	if !ok {
-		if optional || r.builtin[name] {
-			return nil
-		}
-		return fmt.Errorf("module %s is neither in the kernel's module folder nor built in", name)
-	}
-	if i, done := r.placed[name]; done && (optional || !r.order[i].Optional) {
-		return nil
-	}
-	path = append(slices.Clone(path), name)
-	for _, d := range m.info.pre {
-		// A soft dependency may form a cycle; modprobe ignores it then.
-		if !slices.Contains(path, d) {
-			if err := r.visit(d, true, path); err != nil {
-				return err
-			}
-		}
-	}
-	for _, d := range m.info.depends {
-		if err := r.visit(d, optional, path); err != nil {
-			return err
-		}
-	}
-	if i, done := r.placed[name]; done {
-		r.order[i].Optional = optional
-	} else {
-		r.placed[name] = len(r.order)
-		r.order = append(r.order, Module{Name: name, Path: plainPath(r.files[name]), Optional: optional, Data: m.data})
-	}
-	for _, d := range m.info.post {
-		if !slices.Contains(path, d) {
-			if err := r.visit(d, true, path); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// moduleName returns the canonical name of the module in file, if it is one.
-func moduleName(file string) (string, bool) {
-	base := path.Base(plainPath(file))
-	name, ok := strings.CutSuffix(base, ".ko")
-	return canonical(name), ok
-}
-
-func plainPath(file string) string {
-	for _, ext := range []string{".xz", ".zst", ".gz"} {
-		if s, ok := strings.CutSuffix(file, ".ko"+ext); ok {
-			return s + ".ko"
-		}
-	}
-	return file
-}
-
-func canonical(name string) string { return strings.ReplaceAll(name, "-", "_") }

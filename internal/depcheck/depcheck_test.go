@@ -14,7 +14,7 @@ const module = "github.com/abupdate/abupdate"
 
 // initSafe are the packages that the initramfs may link.
 var initSafe = []string{
-	"bootctl", "partitions", "verity", "verity/dm", "initramfs", "recovery", "cmd/abinit",
+	"bootctl", "partitions", "verity", "verity/dm", "initramfs", "initramfs/modules", "recovery", "cmd/abinit",
 	"internal/blockdev", "internal/fault", "internal/fstree", "internal/manifest", "internal/paged", "updater/trust",
 }
 
@@ -40,9 +40,10 @@ var mayImport = map[string]string{
 	"updater/trust/keys": "updater/trust",
 
 	// The device at boot.
-	"recovery":   "bootctl partitions verity",
-	"initramfs":  "bootctl partitions recovery updater/trust verity verity/dm",
-	"cmd/abinit": "initramfs",
+	"initramfs/modules": "",
+	"recovery":          "bootctl partitions verity",
+	"initramfs":         "bootctl initramfs/modules partitions recovery updater/trust verity verity/dm",
+	"cmd/abinit":        "initramfs",
 
 	// From an image to bytes: ref -> entries -> squashfs. Neither end knows of
 	// the other, nor of disks.
@@ -52,7 +53,7 @@ var mayImport = map[string]string{
 
 	// Making what boots.
 	"partitions/disk": "partitions",
-	"initramfs/build": "",
+	"initramfs/build": "initramfs/modules",
 
 	// The engine and its command.
 	"internal/unsquash": "",

@@ -1,0 +1,89 @@
+package modules_test
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/abupdate/abupdate/initramfs/modules"
+)
+
+// object makes a relocatable ELF file with nothing but a .modinfo section.
+func object(t testing.TB, modinfo string) []byte {
+	t.Helper()
+	info := []byte(modinfo + "\x00")
+	names := []byte("\x00.modinfo\x00.shstrtab\x00")
+	const head = 64
+	h := elf.Header64{
+		Type: uint16(elf.ET_REL), Machine: uint16(elf.EM_X86_64), Version: 1, Ehsize: head, Shentsize: 64, Shnum: 3, Shstrndx: 2,
+		Shoff: uint64(head + len(info) + len(names)),
+	}
+	copy(h.Ident[:], "\x7fELF\x02\x01\x01")
+	var b bytes.Buffer
+	for _, v := range []any{h, info, names, []elf.Section64{
+		{},
+		{Name: 1, Type: uint32(elf.SHT_PROGBITS), Off: head, Size: uint64(len(info))},
+		{Name: 10, Type: uint32(elf.SHT_STRTAB), Off: uint64(head + len(info)), Size: uint64(len(names))},
+	}} {
+		if err := binary.Write(&b, binary.LittleEndian, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Bytes()
+}
+
+// What PID 1 can read resolves as it does elsewhere; the rest is an error
+// that says why.
+func TestPlain(t *testing.T) {
+	source := modules.FromFS(fstest.MapFS{
+		"kernel/md/dm-verity.ko": {Data: object(t, "license=GPL\x00depends=dm-mod")},
+		"kernel/md/dm-mod.ko":    {Data: object(t, "depends=")},
+		"kernel/fs/ext4.ko.xz":   {Data: []byte("packed")},
+		"modules.builtin":        {Data: []byte("kernel/fs/overlay.ko\n")},
+		"notes.txt":              {Data: []byte("no module")},
+	})
+	found, err := modules.Resolve(source, []string{"?nvme", "overlay", "dm_verity"}, modules.Plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range found {
+		got = append(got, m.Name+" "+m.Path)
+	}
+	want := []string{"dm_mod kernel/md/dm-mod.ko", "dm_verity kernel/md/dm-verity.ko"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Resolve() mismatch (-want +got):\n%s", diff)
+	}
+	_, err = modules.Resolve(source, []string{"ext4"}, modules.Plain)
+	if err == nil || !strings.Contains(err.Error(), "kernel/fs/ext4.ko.xz: it is compressed") {
+		t.Errorf("Resolve() of a compressed module = %v; want an error that says so", err)
+	}
+}
+
+// FuzzModinfo compares with debug/elf: where that finds the section of a file
+// that we can read too, the same dependencies come out.
+func FuzzModinfo(f *testing.F) {
+	whole := object(f, "depends=mid")
+	f.Add(whole)
+	f.Add(whole[:len(whole)-1])
+	for _, at := range []int{4, 40, 58, 60, 62, len(whole) - 64, len(whole) - 128} {
+		changed := bytes.Clone(whole)
+		changed[at] ^= 0xff
+		f.Add(changed)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		source := modules.FromFS(fstest.MapFS{"top.ko": {Data: b}, "mid.ko": {Data: whole[:0:0]}})
+		_, err := modules.Resolve(source, []string{"top"}, modules.Plain)
+		if err == nil {
+			file, elfErr := elf.NewFile(bytes.NewReader(b))
+			if elfErr == nil && file.Section(".modinfo") == nil {
+				t.Error("Resolve() read .modinfo; debug/elf finds none")
+			}
+		}
+	})
+}

@@ -20,11 +20,14 @@ const FooterVersion = 1
 // MaxSignatures bounds the signatures that a slot holds, in bytes.
 const MaxSignatures = 64 << 10
 
+// MaxLayers bounds the list of layers that a slot holds, in bytes.
+const MaxLayers = 16 << 20
+
 const (
 	slotAlign   = 4096
 	footerMagic = "ABUPSLOT"
 	footerCRC   = FooterSize - 4 // offset of the CRC over all before it
-	footerUsed  = 128            // all from here to the CRC is zero
+	footerUsed  = 144            // all from here to the CRC is zero
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -37,17 +40,23 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //	12  reserved u32, zero                  80  CRC32C of the manifest u32
 //	16  slot's size                         84  CRC32C of the signatures u32
 //	24  image's size, from 0                88  root hash, 32 bytes
-//	32  hash tree's offset (superblock)    120  zero
-//	40  hash tree's size
-//	48  manifest's offset                 4092  CRC32C of bytes 0 to 4092
-//	56  manifest's size
+//	32  hash tree's offset (superblock)    120  list of layers' offset
+//	40  hash tree's size                   128  list of layers' size
+//	48  manifest's offset                  136  CRC32C of it u32
+//	56  manifest's size                    140  zero
+//	                                      4092  CRC32C of bytes 0 to 4092
+//
+// The list of layers came later: footers of 128 bytes have zeros there, which
+// is no list, and who does not know of it has no need to.
 type Footer struct {
 	SlotBytes                     int64
 	ImageBytes                    int64
 	HashOff, TreeBytes            int64
 	ManifestOff, ManifestBytes    int64
 	SignaturesOff, SignatureBytes int64 // 0 bytes: unsigned
+	LayersOff, LayersBytes        int64 // 0, 0: none
 	ManifestCRC, SignaturesCRC    uint32
+	LayersCRC                     uint32
 	RootHash                      [32]byte
 }
 
@@ -64,11 +73,14 @@ func (f Footer) Encode() [FooterSize]byte {
 	le.PutUint32(b[80:], f.ManifestCRC)
 	le.PutUint32(b[84:], f.SignaturesCRC)
 	copy(b[88:], f.RootHash[:])
+	le.PutUint64(b[120:], uint64(f.LayersOff))
+	le.PutUint64(b[128:], uint64(f.LayersBytes))
+	le.PutUint32(b[136:], f.LayersCRC)
 	le.PutUint32(b[footerCRC:], crc32.Checksum(b[:footerCRC], castagnoli))
 	return b
 }
 
-// words are the footer's 64-bit fields in the order of their offsets.
+// words are the footer's first 64-bit fields in the order of their offsets.
 func (f *Footer) words() [8]*int64 {
 	return [...]*int64{
 		&f.SlotBytes, &f.ImageBytes, &f.HashOff, &f.TreeBytes,
@@ -101,6 +113,7 @@ func DecodeFooter(b []byte) (Footer, error) {
 	}
 	f.ManifestCRC, f.SignaturesCRC = le.Uint32(b[80:]), le.Uint32(b[84:])
 	copy(f.RootHash[:], b[88:120])
+	f.LayersOff, f.LayersBytes, f.LayersCRC = int64(le.Uint64(b[120:])), int64(le.Uint64(b[128:])), le.Uint32(b[136:])
 	return f, f.check()
 }
 
@@ -127,10 +140,25 @@ func (f Footer) check() error {
 		case f.SignaturesOff+align(f.SignatureBytes) > f.SlotBytes-FooterSize:
 			return errors.New("contents that reach into the footer")
 		}
-		return nil
+		return f.checkLayers()
 	}()
 	if err != nil {
 		return fmt.Errorf("slot footer: tells of %w: %w", err, ErrCorrupt)
+	}
+	return nil
+}
+
+func (f Footer) checkLayers() error {
+	end := f.SignaturesOff + align(f.SignatureBytes)
+	switch {
+	case f.LayersBytes == 0 && f.LayersOff == 0:
+		return nil
+	case f.LayersBytes <= 0 || f.LayersBytes > MaxLayers:
+		return fmt.Errorf("a list of layers of %d bytes", f.LayersBytes)
+	case f.LayersOff != end:
+		return fmt.Errorf("a list of layers at byte %d, want %d", f.LayersOff, end)
+	case end+align(f.LayersBytes) > f.SlotBytes-FooterSize:
+		return errors.New("a list of layers that reaches into the footer")
 	}
 	return nil
 }

@@ -19,7 +19,8 @@ func soundFooter() partitions.Footer {
 	return partitions.Footer{
 		SlotBytes: mib, ImageBytes: 400 << 10, HashOff: 400 << 10, TreeBytes: 8192,
 		ManifestOff: 408 << 10, ManifestBytes: 700, SignaturesOff: 412 << 10, SignatureBytes: 5000,
-		ManifestCRC: 0x12345678, SignaturesCRC: 0x9abcdef0, RootHash: [32]byte{1, 2, 3},
+		LayersOff: 420 << 10, LayersBytes: 9000,
+		ManifestCRC: 0x12345678, SignaturesCRC: 0x9abcdef0, LayersCRC: 0xfedcba98, RootHash: [32]byte{1, 2, 3},
 	}
 }
 
@@ -36,9 +37,12 @@ func TestFooterRoundTrip(t *testing.T) {
 	far.TreeBytes = off / 126 / 4096 * 4096
 	far.ManifestOff = off + far.TreeBytes
 	far.SignaturesOff = far.ManifestOff + 4096
+	far.LayersOff = far.SignaturesOff + 8192
 	unsigned := soundFooter()
-	unsigned.SignatureBytes, unsigned.SignaturesCRC = 0, 0
-	for name, want := range map[string]partitions.Footer{"sound": soundFooter(), "past 4 GiB": far, "unsigned": unsigned} {
+	unsigned.SignatureBytes, unsigned.SignaturesCRC, unsigned.LayersOff = 0, 0, 412<<10
+	plain := soundFooter()
+	plain.LayersOff, plain.LayersBytes, plain.LayersCRC = 0, 0, 0
+	for name, want := range map[string]partitions.Footer{"sound": soundFooter(), "past 4 GiB": far, "unsigned": unsigned, "no layers": plain} {
 		b := want.Encode()
 		got, err := partitions.DecodeFooter(b[:])
 		if err != nil {
@@ -82,6 +86,11 @@ func TestDecodeFooterRefuses(t *testing.T) {
 		{"signatures not behind the manifest", put64(64, 408<<10), partitions.ErrCorrupt, "signatures at byte"},
 		{"negative signatures", put64(72, -1), partitions.ErrCorrupt, "signatures of -1"},
 		{"signatures too large", put64(72, partitions.MaxSignatures+1), partitions.ErrCorrupt, "signatures of"},
+		{"layers not behind the signatures", put64(120, 424<<10), partitions.ErrCorrupt, "a list of layers at byte"},
+		{"layers of no bytes", put64(128, 0), partitions.ErrCorrupt, "a list of layers of 0"},
+		{"negative layers", put64(128, -1), partitions.ErrCorrupt, "a list of layers of -1"},
+		{"layers too large", put64(128, partitions.MaxLayers+1), partitions.ErrCorrupt, "a list of layers of"},
+		{"layers reach into the footer", put64(128, 604<<10-4095), partitions.ErrCorrupt, "into the footer"},
 		{"contents reach into the footer", put64(16, 416<<10+4096), partitions.ErrCorrupt, "into the footer"},
 	}
 	for _, tt := range tests {
@@ -109,7 +118,7 @@ func FuzzDecodeFooter(f *testing.F) {
 			return
 		}
 		// What is accepted lies within the slot, in order.
-		end := got.SignaturesOff + got.SignatureBytes
+		end := max(got.SignaturesOff+got.SignatureBytes, got.LayersOff+got.LayersBytes)
 		if !(0 < got.HashOff && got.HashOff < got.ManifestOff && got.ManifestOff < got.SignaturesOff && end <= got.SlotBytes-partitions.FooterSize) {
 			t.Errorf("DecodeFooter() accepts %+v", got)
 		}

@@ -127,6 +127,7 @@ type img struct {
 	data     []byte
 	tree     *verity.Tree
 	manifest []byte
+	layers   []byte
 }
 
 // newImage makes an image of random blocks.
@@ -155,12 +156,13 @@ func imageOf(t testing.TB, r io.Reader, data []byte, blocks int64) img {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return img{data, tree, raw}
+	return img{data: data, tree: tree, manifest: raw}
 }
 
 // write puts an image into a slot, in chunks of an odd size.
 func write(dev blockdev.Device, im img, sigs []byte, after func(step string)) error {
 	w := partitions.NewSlotWriter(dev)
+	w.Attach(im.layers)
 	steps := []struct {
 		name string
 		do   func() error

@@ -2,6 +2,7 @@ package partitions
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -107,6 +108,29 @@ func (c *SlotContent) Tree(dev blockdev.Device) (*verity.Tree, error) {
 // Image is the squashfs of the slot.
 func (c *SlotContent) Image(dev blockdev.Device) (*blockdev.Section, error) {
 	return blockdev.NewSection(dev, 0, c.Footer.ImageBytes)
+}
+
+// Layers reads the list of the layers that the image was made of, and compares
+// it with the manifest, so it is as trusted as that is. It is nil when the
+// slot has none.
+func (c *SlotContent) Layers(dev blockdev.Device) ([]byte, error) {
+	f := &c.Footer
+	b, err := readChecked(dev, "list of layers", f.LayersOff, f.LayersBytes, f.LayersCRC)
+	if err == nil && b != nil {
+		err = checkLayers(c.Manifest, b)
+	}
+	if errors.Is(err, ErrCorrupt) {
+		err = fault.Wrap(fault.Verify, err)
+	}
+	return b, err
+}
+
+// checkLayers compares a list of layers with the hash in the manifest.
+func checkLayers(m *manifest.Manifest, list []byte) error {
+	if got := fmt.Sprintf("%x", sha256.Sum256(list)); got != m.Layers {
+		return fmt.Errorf("the slot's list of layers has SHA-256 %s, the manifest says %q: %w", got, m.Layers, ErrCorrupt)
+	}
+	return nil
 }
 
 func readTree(dev blockdev.Device, off, size int64, root []byte) (*verity.Tree, error) {

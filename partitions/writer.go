@@ -34,6 +34,7 @@ type SlotWriter struct {
 	// foot collects what the footer will say.
 	foot   Footer
 	tree   *verity.Tree
+	layers []byte // to keep; see Attach
 	footAt int64
 }
 

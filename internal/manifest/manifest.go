@@ -55,6 +55,9 @@ type Manifest struct {
 	// Title is a name for people, from org.opencontainers.image.title or
 	// os-release's PRETTY_NAME.
 	Title string `json:"title,omitempty"`
+	// Layers is the SHA-256, in hex, of the list of layers that the image was
+	// made of. A slot may have it or not.
+	Layers string `json:"layers_sha256,omitempty"`
 }
 
 // Encode returns the document's canonical bytes: the same manifest gives the
@@ -108,6 +111,11 @@ func (m *Manifest) Validate() error {
 	case m.TreeBytes < BlockSize || m.TreeBytes%BlockSize != 0 || m.TreeBytes > m.ImageBytes/64+8*BlockSize:
 		return fmt.Errorf("%w: tree_bytes is %d", ErrInvalid, m.TreeBytes)
 	}
+	if m.Layers != "" {
+		if _, err := decodeSum("layers_sha256", m.Layers); err != nil {
+			return err
+		}
+	}
 	if _, err := m.RootHashBytes(); err != nil {
 		return err
 	}
@@ -116,10 +124,12 @@ func (m *Manifest) Validate() error {
 }
 
 // RootHashBytes returns the 32 bytes of the root hash.
-func (m *Manifest) RootHashBytes() ([]byte, error) {
-	b, err := hex.DecodeString(m.RootHash)
+func (m *Manifest) RootHashBytes() ([]byte, error) { return decodeSum("root_hash", m.RootHash) }
+
+func decodeSum(field, s string) ([]byte, error) {
+	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != 32 {
-		return nil, fmt.Errorf("%w: root_hash is not 64 hex digits", ErrInvalid)
+		return nil, fmt.Errorf("%w: %s is not 64 hex digits", ErrInvalid, field)
 	}
 	return b, nil
 }

@@ -81,6 +81,7 @@ fuzz: toolchain
 # As root, or without the rows that need mounts. A quarter of an hour on two
 # processors, and some minutes more the first time.
 bench: build
+	scripts/packages --bench
 	CGO_ENABLED=0 go run -trimpath ./internal/bench -o docs/benchmarks.md $(BENCHFLAGS)
 microbench: toolchain
 	go test -run '^$$' -bench . -benchmem $(UNIT)

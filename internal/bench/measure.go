@@ -23,6 +23,10 @@ type usage struct {
 	Disk  int64   // temporary, bytes; only where it is asked for
 	Size  int64   // of the image that was made, bytes
 	Steps []step  // of a sequence of commands
+
+	// Of an update, bytes: what was fetched of the image, and besides.
+	Fetched, Extra int64
+	Ranges         int // in how many requests
 }
 
 type step struct {

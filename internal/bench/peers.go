@@ -74,7 +74,10 @@ func mksquashfs(dir, file string, flags ...string) []string {
 }
 
 // made is what several experiments read, as files or folders of the bench.
-type made struct{ slot, stock, wide, tree string }
+type made struct {
+	slot, stock, wide, tree string
+	upgrade                 *upgrade
+}
 
 // slot returns our image.
 func (b *bench) slot(ctx context.Context) (string, error) {

@@ -6,18 +6,20 @@
 //	                            -> Copies
 //
 // A block is the same when its whole salted SHA-256 is. Old trees are only
-// looked through when they were made with the new one's salt.
+// looked through when they were made with the new one's salt. One old image may
+// be what the new one is written over: see Source.Under.
 //
 // # Memory
 //
-// An old block takes 10 bytes, a new one 4, a missing one 8 more while the plan
-// is made: 16 MB for two images of 3 GiB that have nothing in common. The
-// hashes themselves stay where the trees have them, which may be a file.
+// A new block takes 13 bytes while the plan is made, and an old one none: 10 MB
+// for an image of 3 GiB, whatever it is compared with. The hashes themselves
+// stay where the trees have them, which may be a file; an old image's are read
+// once, in order.
 //
-// The old blocks stand in a table of buckets, one for every four blocks, in the
+// The new blocks stand in a table of buckets, one for every four blocks, in the
 // order of the first bits of their hashes. An entry has the next 32 bits and
 // the block's number; what it finds is compared with the hash in the tree. Of
-// equal blocks the table has the first.
+// equal blocks the table has the first, of which the others are copies.
 //
 // # Ranges
 //

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Media types of an update as an OCI artifact.
@@ -26,6 +27,9 @@ const FormatVersion = 1
 // MaxSize bounds an encoded manifest, in bytes.
 const MaxSize = 64 << 10
 
+// MaxKargs bounds Manifest.Kargs, in bytes: a command line has 2047 at most.
+const MaxKargs = 1024
+
 // BlockSize is the size of data and hash blocks, in bytes.
 const BlockSize = 4096
 
@@ -39,12 +43,15 @@ type Manifest struct {
 	Architecture string `json:"architecture"` // as in OCI: amd64, arm64
 	Compatible   string `json:"compatible,omitempty"`
 	Kernel       string `json:"kernel,omitempty"` // kernel release, as uname -r prints it
-	RootHash     string `json:"root_hash"`        // hex, of the verity tree
-	Salt         string `json:"salt"`             // hex
-	DataBlocks   int64  `json:"data_blocks"`      // of BlockSize bytes
-	ImageBytes   int64  `json:"image_bytes"`      // squashfs, padded to BlockSize
-	HashOffset   int64  `json:"hash_offset"`      // bytes from the slot's start to the verity superblock
-	TreeBytes    int64  `json:"tree_bytes"`       // verity superblock and hash tree
+	// Kargs are the words that the system adds to the kernel's command line,
+	// as they stand there.
+	Kargs      string `json:"kargs,omitempty"`
+	RootHash   string `json:"root_hash"`   // hex, of the verity tree
+	Salt       string `json:"salt"`        // hex
+	DataBlocks int64  `json:"data_blocks"` // of BlockSize bytes
+	ImageBytes int64  `json:"image_bytes"` // squashfs, padded to BlockSize
+	HashOffset int64  `json:"hash_offset"` // bytes from the slot's start to the verity superblock
+	TreeBytes  int64  `json:"tree_bytes"`  // verity superblock and hash tree
 	// Encoder names the squashfs encoder and its parameters: the root hash
 	// depends on them.
 	Encoder      string `json:"encoder"`
@@ -118,6 +125,9 @@ func (m *Manifest) Validate() error {
 	}
 	if _, err := m.RootHashBytes(); err != nil {
 		return err
+	}
+	if len(m.Kargs) > MaxKargs || strings.ContainsFunc(m.Kargs, func(r rune) bool { return r < ' ' || r >= 0x7f }) {
+		return fmt.Errorf("%w: kargs has more than %d bytes, or others than printable ASCII", ErrInvalid, MaxKargs)
 	}
 	_, err := m.SaltBytes()
 	return err

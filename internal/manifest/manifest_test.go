@@ -15,7 +15,7 @@ func valid() manifest.Manifest {
 		Format: 1, Version: "1.2", Architecture: "amd64", Kernel: "6.1.0-1-cloud-amd64",
 		RootHash: strings.Repeat("ab", 32), Salt: strings.Repeat("01", 32),
 		DataBlocks: 1000, ImageBytes: 4096000, HashOffset: 4096000, TreeBytes: 10 * 4096,
-		Encoder: "test", SourceDigest: "sha256:" + strings.Repeat("cd", 32), Layers: strings.Repeat("ef", 32),
+		Encoder: "test", Kargs: `quiet key="a b"`, SourceDigest: "sha256:" + strings.Repeat("cd", 32), Layers: strings.Repeat("ef", 32),
 	}
 }
 
@@ -55,6 +55,8 @@ func TestValidate(t *testing.T) {
 		{"tree of half a block", func(m *manifest.Manifest) { m.TreeBytes = 2048 }, "tree_bytes"},
 		{"short root hash", func(m *manifest.Manifest) { m.RootHash = "ab" }, "root_hash"},
 		{"short hash of the layers", func(m *manifest.Manifest) { m.Layers = "ab" }, "layers_sha256"},
+		{"kargs of two lines", func(m *manifest.Manifest) { m.Kargs = "a\nb" }, "kargs"},
+		{"endless kargs", func(m *manifest.Manifest) { m.Kargs = strings.Repeat("k", 1025) }, "kargs"},
 		{"salt is not hex", func(m *manifest.Manifest) { m.Salt = "xyz" }, "salt"},
 	} {
 		m := valid()

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/squashfs"
@@ -74,6 +75,13 @@ func TestDescribe(t *testing.T) {
 			compose.LabelCompatible: "board1", compose.LabelMinVersion: "0.5", compose.LabelTitle: "T",
 		}}, compose.Options{},
 			manifest.Manifest{Version: "1", Title: "T", Compatible: "board1", MinVersion: "0.5"}, manifest.Manifest{Version: "1", Title: "T", Compatible: "board1", MinVersion: "0.5"}},
+		{"kernel arguments", ut.Image{Version: "1", Files: map[string]string{
+			"usr/lib/abupdate/kargs.d/20-b.toml": "kargs = ['key=a b', 'mitigations=off']\nmatch-architectures = ['x86_64']\n",
+			"usr/lib/abupdate/kargs.d/10-a.toml": "kargs = ['quiet']\n",
+			"usr/lib/abupdate/kargs.d/30-c.toml": "kargs = ['arm64.nosve']\nmatch-architectures = ['aarch64']\n",
+			"usr/lib/abupdate/kargs.d/README":    "not TOML",
+		}}, compose.Options{},
+			manifest.Manifest{Version: "1", Title: "Test System", Kargs: `quiet key="a b" mitigations=off`}, manifest.Manifest{Version: "1"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			img, p := plan(t, tt.image)
@@ -93,6 +101,26 @@ func TestDescribe(t *testing.T) {
 				t.Errorf("DescribeFiles() (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestKargsThatAreRefused(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"not TOML", "kargs = [", "reading /usr/lib/abupdate/kargs.d/x.toml"},
+		{"a key of a later version", "kargs = []\nunless = 'x'\n", "unknown key unless"},
+		{"two in one", "kargs = ['quiet splash']", "not of the form"},
+		{"the end of the kernel's part", "kargs = ['--']", "not of the form"},
+		{"another slot", "kargs = ['abupdate.slot=a']", "cannot choose what boots"},
+		{"a line break", "kargs = [\"a=b\\nc\"]", "control characters"},
+		{"a quote", "kargs = ['a=b\"c']", "a quote"},
+		{"too much", "kargs = ['a=" + strings.Repeat("b", 1100) + "']", "more than 1024"},
+	} {
+		img, p := plan(t, ut.Image{Files: map[string]string{"usr/lib/abupdate/kargs.d/x.toml": tt.text}})
+		m := compose.Describe(img, compose.Options{})
+		err := compose.DescribeFiles(t.Context(), &m, p, compose.Options{})
+		if err == nil || !strings.Contains(err.Error(), tt.want) || fault.KindOf(err) != fault.Usage {
+			t.Errorf("%s: DescribeFiles() = %v; want a usage error with %q", tt.name, err, tt.want)
+		}
 	}
 }
 

@@ -24,7 +24,7 @@ const (
 // digits of its digest. Such versions have no order.
 const DigestVersion = "sha256."
 
-const osReleaseLimit = 64 << 10 // bytes
+const textLimit = 256 << 10 // bytes that are read of an image's texts
 
 // Describe returns what an image's config tells of what Compose will make of
 // it. The version is the given one or the image's label; when it is "" the
@@ -48,8 +48,8 @@ func Describe(img *oci.Image, opt Options) manifest.Manifest {
 	return m
 }
 
-// DescribeFiles adds what the image's files tell: the kernel, and of version
-// and title what the config leaves open. That is os-release's IMAGE_VERSION or
+// DescribeFiles adds what the image's files tell: the kernel and what is added
+// to its command line, and of version and title what the config leaves open. That is os-release's IMAGE_VERSION or
 // VERSION_ID, else digits of the digest; and PRETTY_NAME. After it all is known
 // but sizes and hashes.
 func DescribeFiles(ctx context.Context, m *manifest.Manifest, plan *oci.Plan, opt Options) error {
@@ -58,31 +58,43 @@ func DescribeFiles(ctx context.Context, m *manifest.Manifest, plan *oci.Plan, op
 		return err
 	}
 	m.Kernel = kernel.Release
-	text, err := osRelease(ctx, plan)
+	release, kargs := osReleasePath(plan), kargsPaths(plan)
+	files, err := readTexts(ctx, plan, append(kargs, release...))
 	if err != nil {
 		return err
 	}
-	vars := parseOSRelease(text)
+	if m.Kargs, err = joinKargs(kargs, files, m.Architecture); err != nil {
+		return err
+	}
+	vars := map[string]string{}
+	for _, path := range release {
+		vars = parseOSRelease(string(files[path]))
+	}
 	m.Version = firstOf(m.Version, vars["IMAGE_VERSION"], vars["VERSION_ID"], digestVersion(m.SourceDigest))
 	m.Title = firstOf(m.Title, vars["PRETTY_NAME"])
 	return nil
 }
 
-// osRelease returns the text of the image's os-release, or "" when it has
-// none.
-func osRelease(ctx context.Context, plan *oci.Plan) (string, error) {
+// osReleasePath returns the path of the image's os-release, if it has one.
+func osReleasePath(plan *oci.Plan) []string {
 	for _, path := range []string{"etc/os-release", "usr/lib/os-release"} {
-		e, ok := plan.Lookup(path)
-		if !ok || e.Type != fstree.Regular && e.Type != fstree.Hardlink {
-			continue
+		if e, ok := plan.Lookup(path); ok && (e.Type == fstree.Regular || e.Type == fstree.Hardlink) {
+			return []string{e.Path}
 		}
-		files, err := plan.ReadFiles(ctx, []string{e.Path}, osReleaseLimit)
-		if err != nil {
-			return "", fmt.Errorf("reading /%s of the image: %w", e.Path, err)
-		}
-		return string(files[e.Path]), nil
 	}
-	return "", nil
+	return nil
+}
+
+// readTexts reads small files, all in one pass over the layers.
+func readTexts(ctx context.Context, plan *oci.Plan, paths []string) (map[string][]byte, error) {
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	files, err := plan.ReadFiles(ctx, paths, textLimit)
+	if err != nil {
+		return nil, fmt.Errorf("reading /%s of the image: %w", strings.Join(paths, ", /"), err)
+	}
+	return files, nil
 }
 
 func digestVersion(digest string) string {

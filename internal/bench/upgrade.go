@@ -59,7 +59,7 @@ func openUpgrade(ctx context.Context, cache string, log io.Writer) (*upgrade, er
 	dir := filepath.Join(cache, "upgrade")
 	file := filepath.Join(dir, "upgrade.json")
 	u := &upgrade{dir: dir}
-	wanted := "1 " + strings.Join(upgradePackages(), " ")
+	wanted := "2 " + strings.Join(upgradePackages(), " ")
 	if b, err := os.ReadFile(file); err == nil && json.Unmarshal(b, u) == nil && u.Key == wanted {
 		return u, nil
 	}
@@ -69,7 +69,7 @@ func openUpgrade(ctx context.Context, cache string, log io.Writer) (*upgrade, er
 	}
 	for _, version := range []string{released, upgraded} {
 		fmt.Fprintf(log, "making version %s of a Debian root with mmdebstrap\n", version)
-		opt := debianimage.Options{CacheDir: dir, Log: io.Discard, Released: version == released}
+		opt := debianimage.Options{CacheDir: dir, Log: io.Discard, Released: version == released, Whole: true}
 		if err := debianimage.WriteTar(ctx, u.tar(version), upgradePackages(), opt); err != nil {
 			return nil, fmt.Errorf("making versions: %w", err)
 		}

@@ -27,6 +27,8 @@ type Options struct {
 	// Released leaves out what came after the release, its updates and those
 	// for security: the system of which another one is an upgrade.
 	Released bool
+	// Whole keeps manuals and translations, in WriteTar.
+	Whole bool
 }
 
 // Binaries are the programs that go into an image.

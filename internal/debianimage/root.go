@@ -171,7 +171,7 @@ func (m *maker) file(name string) string { return filepath.Join(m.dir, name) }
 // writes both as images into a layout whose second one has the difference as a
 // layer of its own.
 func (m *maker) make(ctx context.Context) error {
-	if err := m.root(ctx, "base.tar", packages()); err != nil {
+	if err := m.root(ctx, "base.tar", packages(), mmdebstrapArgs(m.dir)); err != nil {
 		return err
 	}
 	// The hooks that give a root to mmdebstrap come before those that remove
@@ -200,8 +200,7 @@ func (m *maker) initramfsPackage(ctx context.Context) error {
 // mmdebstrapArgs are the arguments of both runs. The mode is root's for root,
 // and a user namespace for everybody else.
 func mmdebstrapArgs(dir string) []string {
-	args := []string{"--mode=auto", "--format=tar", "--skip=output/dev", "--aptopt=" + filepath.Join(dir, "apt.conf"),
-		`--aptopt=APT::Install-Recommends "false"`}
+	args := wholeArgs(dir)
 	for _, path := range []string{"doc", "man", "info", "locale", "lintian", "bug"} {
 		args = append(args, "--dpkgopt=path-exclude=/usr/share/"+path+"/*")
 	}
@@ -213,6 +212,13 @@ func mmdebstrapArgs(dir string) []string {
 var hooks = []string{
 	`--customize-hook=rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/apt/sources.list "$1"/etc/apt/apt.conf.d/99mmdebstrap`,
 	`--customize-hook=rm -f "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/var/cache/ldconfig/aux-cache`,
+}
+
+// wholeArgs are those of a root with all that the packages hold: manuals and
+// translations too.
+func wholeArgs(dir string) []string {
+	return []string{"--mode=auto", "--format=tar", "--skip=output/dev", "--aptopt=" + filepath.Join(dir, "apt.conf"),
+		`--aptopt=APT::Install-Recommends "false"`}
 }
 
 func (m *maker) mmdebstrap(ctx context.Context, tar string, args []string) error {

@@ -26,7 +26,11 @@ func WriteTar(ctx context.Context, file string, names []string, opt Options) err
 		return fmt.Errorf("making root: %w", err)
 	}
 	defer os.RemoveAll(m.dir)
-	if err := m.root(ctx, "root.tar", names); err != nil {
+	args := mmdebstrapArgs(m.dir)
+	if opt.Whole {
+		args = wholeArgs(m.dir)
+	}
+	if err := m.root(ctx, "root.tar", names, args); err != nil {
 		return fmt.Errorf("making root: %w", err)
 	}
 	if err := os.Rename(m.file("root.tar"), file); err != nil {
@@ -36,11 +40,11 @@ func WriteTar(ctx context.Context, file string, names []string, opt Options) err
 }
 
 // root builds a root from Debian's minimal set and more packages.
-func (m *maker) root(ctx context.Context, tar string, names []string) error {
+func (m *maker) root(ctx context.Context, tar string, names, args []string) error {
 	if err := m.initramfsPackage(ctx); err != nil {
 		return err
 	}
-	args := append(mmdebstrapArgs(m.dir), hooks...)
+	args = append(args, hooks...)
 	args = append(args, "--variant=minbase", "--include="+strings.Join(names, ","),
 		"--essential-hook=upload "+m.file("initramfs.deb")+" /initramfs.deb",
 		`--essential-hook=chroot "$1" dpkg -i /initramfs.deb >/dev/null && rm "$1/initramfs.deb"`)

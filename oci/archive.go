@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"sync/atomic"
 
 	"github.com/abupdate/abupdate/internal/fault"
 )
@@ -21,6 +22,7 @@ const maxArchiveMembers = 1 << 20
 type tarFiles struct {
 	f       *os.File
 	members map[string]member
+	users   atomic.Int32 // besides the first
 }
 
 type member struct {
@@ -150,8 +152,21 @@ func (t *tarFiles) open(name string) (io.ReadCloser, int64, error) {
 	if !ok || m.link != "" {
 		return nil, 0, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	}
-	return io.NopCloser(io.NewSectionReader(t.f, m.off, m.size)), m.size, nil
+	return openMember{io.NewSectionReader(t.f, m.off, m.size)}, m.size, nil
 }
 
-// Close closes the archive.
-func (t *tarFiles) Close() error { return t.f.Close() }
+// An openMember is read like a file of its own.
+type openMember struct{ *io.SectionReader }
+
+func (openMember) Close() error { return nil }
+
+// share lets one more Image close the archive.
+func (t *tarFiles) share() { t.users.Add(1) }
+
+// Close closes the archive when its last user does.
+func (t *tarFiles) Close() error {
+	if t.users.Add(-1) >= 0 {
+		return nil
+	}
+	return t.f.Close()
+}

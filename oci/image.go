@@ -22,6 +22,7 @@ type Image struct {
 	manifestRaw []byte
 	manifest    v1.Manifest
 	configRaw   []byte
+	indexes     []v1.Hash // through which it was found, the outermost first
 	config      v1.ConfigFile
 
 	hashMask uint64 // of hashes of paths; 0 for all bits, less for tests of collisions
@@ -161,16 +162,10 @@ func (img *Image) UpdateConfig() ([]byte, error) {
 // checked when it has been read to the end; only io.EOF means that all was
 // right.
 func (img *Image) Blob(ctx context.Context, mediaType string) (io.ReadCloser, int64, error) {
-	var found []v1.Descriptor
-	for _, d := range img.manifest.Layers {
-		if string(d.MediaType) == mediaType {
-			found = append(found, d)
-		}
+	desc, err := img.layer(mediaType)
+	if err != nil {
+		return nil, 0, err
 	}
-	if len(found) != 1 {
-		return nil, 0, fault.Errorf(fault.Verify, "%v: has %d layers of type %s; want 1", img.ref, len(found), mediaType)
-	}
-	desc := found[0]
 	rc, err := img.src.blob(ctx, desc)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%v: %w", img.ref, err)
@@ -184,6 +179,20 @@ func (img *Image) Blob(ctx context.Context, mediaType string) (io.ReadCloser, in
 		io.Reader
 		io.Closer
 	}{v, rc}, desc.Size, nil
+}
+
+// layer returns the one layer with the given media type.
+func (img *Image) layer(mediaType string) (v1.Descriptor, error) {
+	var found []v1.Descriptor
+	for _, d := range img.manifest.Layers {
+		if string(d.MediaType) == mediaType {
+			found = append(found, d)
+		}
+	}
+	if len(found) != 1 {
+		return v1.Descriptor{}, fault.Errorf(fault.Verify, "%v: has %d layers of type %s; want 1", img.ref, len(found), mediaType)
+	}
+	return found[0], nil
 }
 
 // Close removes what was spooled and releases open files.

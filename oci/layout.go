@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,19 +33,12 @@ func openLayout(ref Reference) (files, error) {
 
 // resolveLayout finds the image that ref names in a layout's files.
 func resolveLayout(ctx context.Context, ref Reference, opt Options, f files) (*Image, error) {
-	raw, err := readSmall(f, "index.json")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.Errorf(fault.Usage, "%v: is not an OCI image layout: it holds no index.json", ref)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%v: reading index.json: %w", ref, err)
-	}
-	var index v1.IndexManifest
-	if err := json.Unmarshal(raw, &index); err != nil {
-		return nil, fault.Errorf(fault.Verify, "%v: index.json: %w", ref, err)
-	}
 	src := layoutSource{f}
-	c := chooser{ref: ref, opt: opt, get: func(ctx context.Context, d v1.Descriptor) ([]byte, error) { return document(ctx, src, d) }}
+	index, err := src.index()
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", ref, err)
+	}
+	c := chooser{ref: ref, opt: opt, get: src.manifest}
 	candidates := index.Manifests
 	if ref.Digest != "" {
 		candidates, err = c.findDigest(ctx, candidates, 0)
@@ -60,7 +52,11 @@ func resolveLayout(ctx context.Context, ref Reference, opt Options, f files) (*I
 	if err != nil {
 		return nil, err
 	}
-	return newImage(ctx, ref, opt, src, desc, doc)
+	img, err := newImage(ctx, ref, opt, src, desc, doc)
+	if err == nil {
+		img.indexes = c.via
+	}
+	return img, err
 }
 
 // layoutCandidates narrows a layout's images down to those that ref names.
@@ -76,6 +72,9 @@ func layoutCandidates(ref Reference, all []v1.Descriptor) ([]v1.Descriptor, erro
 	var tags []string
 	for _, d := range all {
 		tag := d.Annotations[refName]
+		if isAttached(d) && (tag == "" || ref.Tag != tag) {
+			continue
+		}
 		if tag != "" {
 			tags = append(tags, tag)
 		}

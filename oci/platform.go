@@ -20,6 +20,8 @@ type chooser struct {
 	ref Reference
 	opt Options
 	get func(context.Context, v1.Descriptor) ([]byte, error)
+	// via collects the indexes that choose went through.
+	via []v1.Hash
 }
 
 // choose picks one of the candidates that a reference names directly. A single
@@ -48,6 +50,7 @@ func (c *chooser) choose(ctx context.Context, candidates []v1.Descriptor) (v1.De
 		if index == nil {
 			return desc, doc, nil
 		}
+		c.via = append(c.via, desc.Digest)
 		if desc, err = c.pick(want, index.Manifests); err != nil {
 			return zero, nil, err
 		}

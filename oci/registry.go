@@ -52,6 +52,7 @@ func resolveRegistry(ctx context.Context, ref Reference, opt Options) (*Image, e
 		return nil, registryError(ref, err)
 	}
 	desc, doc := root.Descriptor, root.Manifest
+	var indexes []v1.Hash
 	index, err := parseIndex(doc)
 	switch {
 	case err != nil:
@@ -68,8 +69,13 @@ func resolveRegistry(ctx context.Context, ref Reference, opt Options) (*Image, e
 		if desc, doc, err = c.choose(ctx, []v1.Descriptor{desc}); err != nil {
 			return nil, err
 		}
+		indexes = append([]v1.Hash{root.Descriptor.Digest}, c.via...)
 	}
-	return newImage(ctx, ref, opt, src, desc, doc)
+	img, err := newImage(ctx, ref, opt, src, desc, doc)
+	if err == nil {
+		img.indexes = indexes
+	}
+	return img, err
 }
 
 // remoteName returns the library's reference, allowed plain HTTP as opt says.
@@ -108,16 +114,25 @@ func registryKind(err error) error {
 			return fault.Wrap(fault.Verify, err)
 		}
 	case te.StatusCode == http.StatusNotFound:
-		return fault.Errorf(fault.Usage, "no such image in the registry")
+		return fault.Wrap(fault.Usage, &notFoundError{te})
 	case te.StatusCode == http.StatusUnauthorized, te.StatusCode == http.StatusForbidden:
 		return fault.Errorf(fault.Network, "the registry wants other credentials, or there is no such image: %w", err)
 	}
 	return fault.Wrap(fault.Network, err)
 }
 
-func (s *registrySource) blobURL(h v1.Hash) string {
-	return fmt.Sprintf("%s://%s/v2/%s/blobs/%v", s.repo.Scheme(), s.repo.RegistryStr(), s.repo.RepositoryStr(), h)
+// A notFoundError says in few words what a registry says at length.
+type notFoundError struct{ error }
+
+func (e *notFoundError) Error() string { return "no such image in the registry" }
+func (e *notFoundError) Unwrap() error { return e.error }
+
+// url is where something of the repository is.
+func (s *registrySource) url(path string) string {
+	return fmt.Sprintf("%s://%s/v2/%s/%s", s.repo.Scheme(), s.repo.RegistryStr(), s.repo.RepositoryStr(), path)
 }
+
+func (s *registrySource) blobURL(h v1.Hash) string { return s.url("blobs/" + h.String()) }
 
 func (s *registrySource) blob(ctx context.Context, desc v1.Descriptor) (io.ReadCloser, error) {
 	return openRemote(ctx, s.client, s.blobURL(desc.Digest), desc)

@@ -15,21 +15,32 @@ import (
 // maxStalls is how often in a row a transfer may break without one new byte.
 const maxStalls = 4
 
-// A remoteBlob streams a blob and goes on where the connection broke, with a
-// closed range: some registries answer 416 to an open one.
+// A remoteBlob streams a blob, or a piece of one, and goes on where the
+// connection broke, with a closed range: some registries answer 416 to an open
+// one.
 type remoteBlob struct {
 	ctx    context.Context
 	client *http.Client
 	url    string
 	desc   v1.Descriptor
+	piece  bool // never to be had by reading the blob from its start
 
 	body   io.ReadCloser // nil: to be opened at off
 	off    int64
+	end    int64
 	stalls int
 }
 
 func openRemote(ctx context.Context, client *http.Client, url string, desc v1.Descriptor) (io.ReadCloser, error) {
-	b := &remoteBlob{ctx: ctx, client: client, url: url, desc: desc}
+	return (&remoteBlob{ctx: ctx, client: client, url: url, desc: desc, end: desc.Size}).open()
+}
+
+// openRemotePiece opens n bytes from off on.
+func openRemotePiece(ctx context.Context, client *http.Client, url string, desc v1.Descriptor, off, n int64) (io.ReadCloser, error) {
+	return (&remoteBlob{ctx: ctx, client: client, url: url, desc: desc, piece: true, off: off, end: off + n}).open()
+}
+
+func (b *remoteBlob) open() (io.ReadCloser, error) {
 	if err := b.connect(); err != nil {
 		return nil, err
 	}
@@ -52,7 +63,7 @@ func (b *remoteBlob) Read(p []byte) (int, error) {
 		switch {
 		case err == nil:
 			continue
-		case err == io.EOF && b.off >= b.desc.Size:
+		case b.off >= b.end: // however it ended
 			return 0, io.EOF
 		case b.ctx.Err() != nil:
 			return 0, context.Cause(b.ctx)
@@ -103,10 +114,9 @@ func (b *remoteBlob) request() error {
 	if err != nil {
 		return fmt.Errorf("blob %v: %w", b.desc.Digest, err)
 	}
-	want := http.StatusOK
-	if b.off > 0 {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.off, b.desc.Size-1))
-		want = http.StatusPartialContent
+	ranged := b.piece || b.off > 0
+	if ranged {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.off, b.end-1))
 	}
 	resp, err := b.client.Do(req)
 	if err != nil {
@@ -115,23 +125,64 @@ func (b *remoteBlob) request() error {
 		}
 		return &temporaryError{fault.Errorf(fault.Network, "blob %v: %w", b.desc.Digest, err)}
 	}
-	switch resp.StatusCode {
-	case want:
-		b.body = resp.Body
-		return nil
-	case http.StatusOK: // a registry without ranges begins anew
-		if _, err := io.CopyN(io.Discard, resp.Body, b.off); err == nil {
-			b.body = resp.Body
-			return nil
-		}
+	err = b.answer(resp, ranged)
+	if err != nil {
 		resp.Body.Close()
-		if b.ctx.Err() != nil {
-			return context.Cause(b.ctx)
-		}
-		return &temporaryError{fault.Errorf(fault.Network, "blob %v: transfer broke before byte %d, where it had broken before", b.desc.Digest, b.off)}
 	}
-	resp.Body.Close()
-	return b.statusError(resp.StatusCode)
+	return err
+}
+
+// answer takes the body of a response, if it is what was asked for.
+func (b *remoteBlob) answer(resp *http.Response, ranged bool) error {
+	switch code := resp.StatusCode; {
+	case code == http.StatusOK && b.piece:
+		return fault.Errorf(fault.Network, "blob %v: the server answers a range with all of it: %w", b.desc.Digest, ErrNoRanges)
+	case code == http.StatusRequestedRangeNotSatisfiable && b.piece:
+		return fault.Errorf(fault.Network, "blob %v: the server answers %d to bytes %d to %d of %d: %w", b.desc.Digest, code, b.off, b.end-1, b.desc.Size, ErrNoRanges)
+	case code == http.StatusPartialContent && ranged:
+		n, err := b.checkRange(resp.Header.Get("Content-Range"))
+		if err != nil {
+			return err
+		}
+		if resp.ContentLength > n {
+			return fault.Errorf(fault.Network, "blob %v: the server sends %d bytes for a range of %d", b.desc.Digest, resp.ContentLength, n)
+		}
+	case code != http.StatusOK:
+		return b.statusError(code)
+	case ranged: // a registry without ranges begins anew
+		if err := b.skip(resp.Body); err != nil {
+			return err
+		}
+	}
+	b.body = resp.Body
+	return nil
+}
+
+// skip goes over what was read before.
+func (b *remoteBlob) skip(r io.Reader) error {
+	_, err := io.CopyN(io.Discard, r, b.off)
+	switch {
+	case err == nil:
+		return nil
+	case b.ctx.Err() != nil:
+		return context.Cause(b.ctx)
+	}
+	return &temporaryError{fault.Errorf(fault.Network, "blob %v: transfer broke before byte %d, where it had broken before", b.desc.Digest, b.off)}
+}
+
+// checkRange compares what a server says it sends with what it was asked for,
+// and returns how many bytes that is. It may be less.
+func (b *remoteBlob) checkRange(got string) (int64, error) {
+	var first, last, size int64
+	if n, err := fmt.Sscanf(got, "bytes %d-%d/%d", &first, &last, &size); n < 2 || err != nil && got != fmt.Sprintf("bytes %d-%d/*", first, last) {
+		return 0, fault.Errorf(fault.Network, "blob %v: the server answers a range with Content-Range %q", b.desc.Digest, got)
+	} else if n == 3 && size != b.desc.Size {
+		return 0, fault.Errorf(fault.Verify, "blob %v: the server has %d bytes of it; want %d", b.desc.Digest, size, b.desc.Size)
+	}
+	if first != b.off || last < first || last >= b.end {
+		return 0, fault.Errorf(fault.Network, "blob %v: the server answers bytes %d to %d with bytes %d to %d", b.desc.Digest, b.off, b.end-1, first, last)
+	}
+	return last - first + 1, nil
 }
 
 func (b *remoteBlob) statusError(code int) error {

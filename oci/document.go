@@ -1,0 +1,123 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/abupdate/abupdate/internal/fault"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// manifestTypes is what a manifest may be.
+var manifestTypes = []types.MediaType{
+	types.OCIManifestSchema1, types.OCIImageIndex, types.DockerManifestSchema2, types.DockerManifestList,
+}
+
+// A reply is a small answer of a registry. What it says is not checked.
+type reply struct {
+	doc       []byte
+	mediaType types.MediaType
+	next      string // path of the rest, when it is a list
+}
+
+// get fetches a small document of the repository.
+func (s *registrySource) get(ctx context.Context, path string, accept ...types.MediaType) (*reply, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url(path), nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, mt := range accept {
+		req.Header.Add("Accept", string(mt))
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return nil, registryKind(err)
+	}
+	defer resp.Body.Close()
+	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+		return nil, registryKind(err)
+	}
+	doc, err := io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
+	switch {
+	case err != nil:
+		return nil, fault.Errorf(fault.Network, "reading %s: %w", path, err)
+	case len(doc) > maxDocument:
+		return nil, fault.Errorf(fault.Verify, "%s: has more than %d bytes", path, maxDocument)
+	}
+	r := &reply{doc: doc, next: nextPage(resp)}
+	if mt, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err == nil {
+		r.mediaType = types.MediaType(mt)
+	}
+	return r, nil
+}
+
+// nextPage returns where the rest of a list is, below the repository, or "".
+func nextPage(resp *http.Response) string {
+	for _, link := range resp.Header.Values("Link") {
+		target, attrs, ok := strings.Cut(link, ">")
+		target, begins := strings.CutPrefix(strings.TrimSpace(target), "<")
+		if !ok || !begins || !strings.Contains(attrs, `rel="next"`) && !strings.Contains(attrs, "rel=next") {
+			continue
+		}
+		u, err := resp.Request.URL.Parse(target)
+		if err != nil {
+			continue
+		}
+		if _, path, ok := strings.Cut(u.RequestURI(), "/referrers/"); ok {
+			return "referrers/" + path
+		}
+	}
+	return ""
+}
+
+// manifest fetches a manifest by digest.
+func (s *registrySource) manifest(ctx context.Context, desc v1.Descriptor) ([]byte, error) {
+	r, err := s.get(ctx, "manifests/"+desc.Digest.String(), manifestTypes...)
+	if err != nil {
+		return nil, err
+	}
+	got, _, err := v1.SHA256(bytes.NewReader(r.doc))
+	if err != nil {
+		return nil, err
+	}
+	if got != desc.Digest {
+		return nil, fault.Errorf(fault.Verify, "its content has digest %v, which does not match", got)
+	}
+	return r.doc, nil
+}
+
+func (s *registrySource) another() source {
+	return &registrySource{repo: s.repo, client: s.client, spool: spool{parent: s.spool.parent}}
+}
+
+// isNotFound tells that a registry has no such document.
+func isNotFound(err error) bool { return statusOf(err) == http.StatusNotFound }
+
+// lacksReferrers tells from an answer that a registry does not know the API:
+// they differ in how they say so.
+func lacksReferrers(err error) bool {
+	switch statusOf(err) {
+	case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented:
+		return true
+	}
+	return false
+}
+
+// statusOf returns the status of the answer that err tells of, or 0.
+func statusOf(err error) int {
+	var te *transport.Error
+	if errors.As(err, &te) {
+		return te.StatusCode
+	}
+	return 0
+}
+
+// tagOf is how a digest is spelled in a tag.
+func tagOf(h v1.Hash) string { return strings.Replace(h.String(), ":", "-", 1) }

@@ -69,6 +69,9 @@ func writePage(w io.Writer, b *bench, sections []section, day time.Time) {
 	if b.big != nil {
 		fmt.Fprintf(w, "- ten roots: %d entries, a tar of %d MB in one gzip layer of %d MB\n", b.big.Entries, b.big.Bytes/1e6, b.big.Layer/1e6)
 	}
+	if u := b.kept.upgrade; u != nil {
+		fmt.Fprintf(w, "- upgrade: %d packages as released, with manuals and translations, the kernel for virtual machines; %d of them changed since\n", u.Packages, u.Changed)
+	}
 	for _, s := range sections {
 		markdownTable(w, s.title, s.results)
 	}

@@ -19,7 +19,7 @@ func tables() []table {
 			{"tree-wall", "hash tree alone, wall", "veritysetup format", hashTree, wall, seconds, times(0.6)},
 		}},
 		{"Updating a device", []row{
-			{"upgrade", "fetched for an upgrade of 36 packages and the kernel, of the image", "casync, chunks of 16K, of a stock image", upgradeFetch, fetched, percent, atMost(26)},
+			{"upgrade", "fetched for an upgrade of the system with its kernel, of the image", "casync, chunks of 16K, of a stock image", upgradeFetch, fetched, percent, atMost(26)},
 			{"upgrade-ranges", "the same, requests", "casync, one for each chunk", upgradeFetch, ranges, pieces, atMost(200)},
 			{"upgrade-stock", "the same", "an index of 4 KiB blocks of a stock image", upgradeIndex, fetched, percent, bar{}},
 			{"small", "fetched for a program of 19 MB, a library and a file, of the image", "casync, chunks of 16K, of a stock image", patchFetch, fetched, percent, atMost(4)},

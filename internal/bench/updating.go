@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -104,7 +105,10 @@ func squashfsOf(dir, version string) (blob string, size int64, err error) {
 			return hexOf(l.Digest), l.Size, nil
 		}
 	}
-	return "", 0, fmt.Errorf("looking for the image of %s in %s: not there, %w", version, dir, err)
+	if err == nil {
+		err = errors.New("there is none")
+	}
+	return "", 0, fmt.Errorf("looking for the image of %s in %s: %w", version, dir, err)
 }
 
 func hexOf(digest string) string { return digest[len("sha256:"):] }

@@ -134,9 +134,54 @@ func (s State) Install(slot Slot, info SlotInfo) State {
 	return s
 }
 
+// Hold is Stage without the switch: the slot is whole, and what boots next is
+// what it was. Stage switches to it later.
+func (s State) Hold(slot Slot, info SlotInfo) State {
+	if !slot.IsRoot() {
+		return s
+	}
+	s = s.put(slot, info, SlotState{Status: Held})
+	s.note(slot, "held", "")
+	return s
+}
+
+// Staged returns the slot besides the booted one that waits to be switched to
+// or for its first boot: SlotNone when there is none.
+func (s State) Staged(booted Slot) Slot {
+	for _, slot := range []Slot{SlotA, SlotB} {
+		if e := s.Slot(slot); slot != booted && (e.Status == Held || e.Status == Pending && !e.Rebuilt) {
+			return slot
+		}
+	}
+	return SlotNone
+}
+
+// Cancel takes an update back that waits in a slot, held or staged: it is as
+// if its writing had been interrupted, so that the same update, wanted again,
+// is not fetched again. booted is the slot that runs, SlotNone for a disk that
+// does not run. The error is of kind fault.Nothing when nothing waits.
+func (s State) Cancel(booted Slot) (State, Slot, error) {
+	slot := s.Staged(booted)
+	if slot == SlotNone {
+		if booted.IsRoot() && s.Slot(booted).Status == Pending {
+			return s, SlotNone, fault.Errorf(fault.Refused, "the update in slot %v runs: rollback or mark-bad leaves it", booted)
+		}
+		return s, SlotNone, fault.Errorf(fault.Nothing, "nothing to cancel: no update waits in a slot")
+	}
+	if s.Slot(slot).Status == Pending && !s.Slot(slot.Other()).healthy() {
+		return s, SlotNone, fault.Errorf(fault.Refused, "slot %v is the only one that boots: slot %v is %s", slot, slot.Other(), s.Slot(slot.Other()).condition())
+	}
+	version := s.Slot(slot).Version
+	s = s.BeginRestore(slot)
+	s.Slot(slot).LastFailure = "canceled"
+	s.note(slot, "canceled", version)
+	return s, slot, nil
+}
+
 func (s State) put(slot Slot, info SlotInfo, e SlotState) State {
 	s = s.clone()
 	e.Version, e.Digest, e.RootHash, e.Image = info.Version, info.Digest, info.RootHash, info.Image
+	e.Downgrade = info.Downgrade
 	*s.Slot(slot) = e
 	s.forget(slot)
 	return s

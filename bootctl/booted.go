@@ -21,6 +21,10 @@ type Booted struct {
 	StatePartition string `json:"state_partition,omitempty"` // PARTUUID
 	Try            int    `json:"try,omitempty"`             // of a pending slot; 0 when tries do not count
 	Fallback       string `json:"fallback,omitempty"`        // reason, when this is not what was ordered
+	// Selector is the release of the kernel that the firmware started, which
+	// then chose the slot. Kexec says that it can go over to other kernels.
+	Selector string `json:"selector,omitempty"`
+	Kexec    bool   `json:"kexec,omitempty"`
 }
 
 // ReadBooted reads what Write wrote. Its error is fs.ErrNotExist on a system

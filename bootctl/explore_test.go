@@ -17,14 +17,20 @@ func checkNext(t *testing.T, w world, c bootctl.Choice, next bootctl.State) {
 	if c.Slot != bootctl.SlotRecovery && (!c.Slot.IsRoot() || !w.in(c.Slot).complete()) {
 		t.Errorf("Next() chooses %v, whose write was not finished: %+v", c.Slot, w)
 	}
+	if c.Slot.IsRoot() && before.OneShot == bootctl.SlotNone && before.Slot(c.Slot).Status == bootctl.Held {
+		t.Errorf("Next() chooses %v, which is held: %+v", c.Slot, w)
+	}
 	ordered := before.OneShot != bootctl.SlotNone || before.Reset != bootctl.ResetNone
 	for _, slot := range []bootctl.Slot{bootctl.SlotA, bootctl.SlotB} {
 		was, is, other := *before.Slot(slot), *next.Slot(slot), *before.Slot(slot.Other())
+		if is.Kept && !was.Kept && (!was.Proven || healthy(*next.Slot(slot.Other())) || !hasEvent(next, slot, "kept")) {
+			t.Errorf("slot %v is kept for no reason, or silently: %+v", slot, next)
+		}
 		gaveUp := was.Status == bootctl.Pending && is.Status == bootctl.Bad || healthy(was) && !healthy(is)
 		if !gaveUp {
 			continue
 		}
-		if next.Fallback == "" || !slices.ContainsFunc(next.Events, func(e bootctl.Event) bool { return e.Slot == slot && e.Event == "gave up" }) {
+		if next.Fallback == "" || !hasEvent(next, slot, "gave up") {
 			t.Errorf("slot %v was given up silently: %+v", slot, next)
 		}
 		if is.Status == bootctl.Bad && !was.Rebuilt && !next.IsDenied(was.Digest) {
@@ -39,6 +45,26 @@ func checkNext(t *testing.T, w world, c bootctl.Choice, next bootctl.State) {
 	}
 	if c.Try > 0 && next.Slot(c.Slot).TriesLeft+1 != before.Slot(c.Slot).TriesLeft {
 		t.Errorf("Next() tries slot %v and does not take the try off: %+v", c.Slot, next)
+	}
+}
+
+func hasEvent(s bootctl.State, slot bootctl.Slot, name string) bool {
+	return slices.ContainsFunc(s.Events, func(e bootctl.Event) bool { return e.Slot == slot && e.Event == name })
+}
+
+// checkCancel is called when an update in slot was taken back.
+func checkCancel(t *testing.T, w world, s bootctl.State, slot bootctl.Slot) {
+	if slot == w.runs || s.CheckBootable(slot) == nil || s.Active() == slot {
+		t.Errorf("the update in slot %v was taken back, and may boot: %+v", slot, s)
+	}
+	if was, is := *w.state.Slot(slot.Other()), *s.Slot(slot.Other()); was != is {
+		t.Errorf("taking back the update in slot %v changed the other one: %+v, was %+v", slot, is, was)
+	}
+	if was := w.state.Active(); w.state.Slot(slot).Status == bootctl.Held && w.state.OneShot != slot && s.Active() != was {
+		t.Errorf("slot %v was held, and without it %v boots instead of %v: %+v", slot, s.Active(), was, w)
+	}
+	if again, _, err := s.Cancel(w.runs); err == nil && s.Staged(w.runs) == bootctl.SlotNone {
+		t.Errorf("an update is taken back twice: %+v", again)
 	}
 }
 
@@ -70,16 +96,21 @@ func checkWorld(t *testing.T, w world) {
 	}
 }
 
-// endings follows boots to where they end: in recovery, or in a slot that is
-// confirmed.
+// endings follows boots that nobody confirms to where they end: in recovery,
+// or, when they fail for no known reason, in a slot that was confirmed once.
 type endings struct {
-	t *testing.T
-	// boots counts boots until recovery, when nothing is ever confirmed.
-	boots map[key]int
+	t      *testing.T
+	reason string      // of every failure, "" for none
+	boots  map[key]int // until the end
 }
 
-// crashing returns the number of boots until recovery when every boot ends
-// in a crash.
+// stays says whether the slot that runs is one that is not left for crashing.
+func (e *endings) stays(w world) bool {
+	return w.runs.IsRoot() && e.reason == "" && !w.state.LastBoot.OneShot &&
+		w.state.Slot(w.runs).Kept && !healthy(*w.state.Slot(w.runs.Other()))
+}
+
+// crashing returns the number of boots until the end.
 func (e *endings) crashing(w world) int {
 	k := w.pack()
 	if n, ok := e.boots[k]; ok {
@@ -90,7 +121,15 @@ func (e *endings) crashing(w world) int {
 	}
 	e.boots[k] = -1
 	n := 1
-	if next := w.boot(e.t); next.runs != bootctl.SlotRecovery {
+	next := w.boot(e.t)
+	if next.runs.IsRoot() && e.reason != "" {
+		next.state = next.state.FailBoot(next.runs, e.reason)
+	}
+	if e.stays(next) {
+		if again := next.off().boot(e.t); again.runs != next.runs && again.state.Reset == bootctl.ResetNone && !again.state.LastBoot.OneShot {
+			e.t.Errorf("slot %v is kept, and %v boots after it: %+v", next.runs, again.runs, w)
+		}
+	} else if next.runs != bootctl.SlotRecovery {
 		n += e.crashing(next.off())
 	} else if again := next.off().boot(e.t); again.runs != bootctl.SlotRecovery && w.state.OneShot != bootctl.SlotRecovery {
 		if w.state.Reset == bootctl.ResetNone || again.state.Reset == bootctl.ResetNone {
@@ -116,7 +155,7 @@ func checkRescue(t *testing.T, w world) {
 		case w.runs == bootctl.SlotRecovery:
 			for i, e := range start.state.Slots {
 				// One that runs out of boots just now is not good any more.
-				if healthy(e) && e.FailedBoots < bootctl.MaxFailedBoots-1 {
+				if healthy(e) && e.FailedBoots < bootctl.MaxFailedBoots-1 || e.Status == bootctl.Good && e.Proven && !e.Kept {
 					t.Errorf("recovery, and slot %v is good: %+v", bootctl.SlotA+bootctl.Slot(i), start)
 				}
 			}
@@ -136,7 +175,7 @@ func TestModel(t *testing.T) {
 	fresh := world{state: bootctl.New().Install(bootctl.SlotA, info(working)), disk: [2]content{working, nothing}}
 	both := world{state: fresh.state.Install(bootctl.SlotB, info(working)), disk: [2]content{working, working}}
 	empty := world{state: bootctl.New()}
-	end := &endings{t, make(map[key]int)}
+	ends := []*endings{{t, "", make(map[key]int)}, {t, "x", make(map[key]int)}}
 	seen := make(map[key]bool)
 	var queue []key
 	add := func(w world) {
@@ -149,7 +188,8 @@ func TestModel(t *testing.T) {
 	for _, w := range []world{fresh, both, empty} {
 		add(w)
 	}
-	steps, depth, longest, level := 0, 0, 0, len(queue)
+	steps, depth, level := 0, 0, len(queue)
+	var longest [2]int
 	for i := 0; i < len(queue); i++ {
 		if i == level {
 			depth, level = depth+1, len(queue)
@@ -160,7 +200,9 @@ func TestModel(t *testing.T) {
 		w := queue[i].unpack()
 		checkWorld(t, w)
 		if w.runs == bootctl.SlotNone {
-			longest = max(longest, end.crashing(w))
+			for i, end := range ends {
+				longest[i] = max(longest[i], end.crashing(w))
+			}
 			checkRescue(t, w)
 		}
 		w.steps(t, func(name string, to world) {
@@ -171,6 +213,6 @@ func TestModel(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d worlds, %d steps between them, every sequence of them: no new world after %d steps; at most %d boots to recovery",
-		len(seen), steps, depth, longest)
+	t.Logf("%d worlds, %d steps between them, every sequence of them: no new world after %d steps; at most %d boots until one slot or recovery stays, %d when it is known that each failed",
+		len(seen), steps, depth, longest[0], longest[1])
 }

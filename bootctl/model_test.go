@@ -64,13 +64,13 @@ func (w world) off() world {
 // key is a world without what no decision depends on: texts, events, and the
 // list of denied digests.
 type key struct {
-	slot                                  [2]slotKey
-	disk                                  [2]content
-	runs                                  bootctl.Slot
-	oneShot                               bootctl.Slot
-	reset                                 uint8
-	lastSlot                              bootctl.Slot
-	confirmed, wasOneShot, failed, fallen bool
+	slot                          [2]slotKey
+	disk                          [2]content
+	runs                          bootctl.Slot
+	oneShot                       bootctl.Slot
+	reset                         uint8
+	lastSlot                      bootctl.Slot
+	confirmed, wasOneShot, failed bool
 }
 
 type slotKey struct {
@@ -79,10 +79,11 @@ type slotKey struct {
 	order           uint8
 	digest          content
 	rebuilt         bool
+	proven, kept    bool
 }
 
 var (
-	statuses = []bootctl.Status{bootctl.Empty, bootctl.Writing, bootctl.Pending, bootctl.Good, bootctl.Bad}
+	statuses = []bootctl.Status{bootctl.Empty, bootctl.Writing, bootctl.Held, bootctl.Pending, bootctl.Good, bootctl.Bad}
 	phases   = []bootctl.ResetPhase{bootctl.ResetNone, bootctl.ResetRequested, bootctl.ResetWiping, bootctl.ResetWiped}
 )
 
@@ -99,13 +100,13 @@ func (w world) pack() key {
 	s := w.state
 	k := key{disk: w.disk, runs: w.runs, oneShot: s.OneShot, reset: index(phases, s.Reset),
 		lastSlot: s.LastBoot.Slot, confirmed: s.LastBoot.Confirmed, wasOneShot: s.LastBoot.OneShot,
-		failed: s.LastBoot.Failure != "", fallen: s.Fallback != ""}
+		failed: s.LastBoot.Failure != ""}
 	for i, e := range s.Slots {
 		if e.Order > 2 {
 			panic(fmt.Sprintf("order is %d", e.Order))
 		}
 		k.slot[i] = slotKey{index(statuses, e.Status), e.TriesLeft, e.FailedBoots, uint8(e.Order),
-			contentOf(e.Digest), e.Rebuilt}
+			contentOf(e.Digest), e.Rebuilt, e.Proven, e.Kept}
 	}
 	return k
 }
@@ -118,11 +119,11 @@ func text(is bool) string {
 }
 
 func (k key) unpack() world {
-	s := bootctl.State{OneShot: k.oneShot, Reset: phases[k.reset], Fallback: text(k.fallen)}
+	s := bootctl.State{OneShot: k.oneShot, Reset: phases[k.reset]}
 	s.LastBoot = bootctl.Boot{Slot: k.lastSlot, Confirmed: k.confirmed, OneShot: k.wasOneShot, Failure: text(k.failed)}
 	for i, e := range k.slot {
 		s.Slots[i] = bootctl.SlotState{Status: statuses[e.status], TriesLeft: e.tries, FailedBoots: e.failures,
-			Order: uint32(e.order), Digest: digestOf(e.digest), Rebuilt: e.rebuilt}
+			Order: uint32(e.order), Digest: digestOf(e.digest), Rebuilt: e.rebuilt, Proven: e.proven, Kept: e.kept}
 	}
 	return world{state: s, disk: k.disk, runs: k.runs}
 }
@@ -215,6 +216,7 @@ func (w world) orders(t *testing.T, visit visitor) {
 	if s, err := w.state.MarkBad(bootctl.SlotB, "x"); err == nil {
 		visit("mark b bad", w.with(s))
 	}
+	w.cancel(t, visit)
 	visit("request a reset", w.with(w.state.RequestReset()))
 	visit("order a", w.with(w.state.SetOneShot(bootctl.SlotA)))
 	visit("order b", w.with(w.state.SetOneShot(bootctl.SlotB)))
@@ -242,7 +244,22 @@ func (w world) apply(t *testing.T, visit visitor) {
 		written := begun.put(slot, c)
 		visit("apply, cut before it is staged", written)
 		visit("apply", written.with(s.Stage(slot, info(c))))
+		visit("apply, held", written.with(s.Hold(slot, info(c))))
 	}
+	if s := w.state; s.Slot(slot).Status == bootctl.Held {
+		visit("switch", w.with(s.Stage(slot, s.Slot(slot).Info())))
+	}
+}
+
+// cancel takes back what waits: first the state, then the footer.
+func (w world) cancel(t *testing.T, visit visitor) {
+	s, slot, err := w.state.Cancel(w.runs)
+	if err != nil {
+		return
+	}
+	checkCancel(t, w, s, slot)
+	visit("cancel, cut before the footer is zeroed", w.with(s))
+	visit("cancel", w.with(s).put(slot, partial))
 }
 
 func (w world) stepsRecovery(t *testing.T, visit visitor) {

@@ -17,8 +17,9 @@ const notConfirmed = "was started and not confirmed"
 //
 // A factory reset comes first, then a one-shot order, then the slots in their
 // order, each while it is pending with tries left or good and not given up.
-// When none is left it is recovery, which is where every sequence of boots
-// that nobody confirms ends.
+// When none is left it is one that was given up only because nobody confirmed
+// it, and that was confirmed before: it is kept. Else it is recovery, which is
+// where every sequence of boots ends that are known to fail.
 func (s State) Next() (Choice, State) {
 	s = s.clone()
 	s.settle()
@@ -48,8 +49,11 @@ func (s *State) choose() (c Choice, oneShot bool) {
 		}
 		s.note(slot, "order ignored", err.Error())
 	}
+	s.keep()
 	for _, slot := range s.byOrder() {
 		switch e := s.Slot(slot); {
+		case e.healthy() && e.Kept && !s.Slot(slot.Other()).healthy():
+			return Choice{Slot: slot, Reason: s.why("good, not confirmed, and there is no other good slot")}, false
 		case e.healthy():
 			return Choice{Slot: slot, Reason: s.why("good")}, false
 		case e.bootable():
@@ -63,6 +67,26 @@ func (s *State) choose() (c Choice, oneShot bool) {
 		s.Fallback = reason
 	}
 	return Choice{Slot: SlotRecovery, Reason: reason}, false
+}
+
+// keep takes a slot back that was given up for want of a confirmation when no
+// slot is left that would boot.
+func (s *State) keep() {
+	if s.Slots[0].bootable() || s.Slots[1].bootable() {
+		return
+	}
+	for _, slot := range s.byOrder() {
+		if e := s.Slot(slot); e.Status == Good && e.Proven && !e.Kept {
+			s.keepSlot(slot)
+			return
+		}
+	}
+}
+
+func (s *State) keepSlot(slot Slot) {
+	e := s.Slot(slot)
+	s.note(slot, "kept", fmt.Sprintf("not confirmed in %d boots in a row, and there is no other good slot", e.FailedBoots))
+	e.Kept, e.FailedBoots = true, 0
 }
 
 // why adds the reason of a fallback to the reason of a choice.
@@ -83,6 +107,9 @@ func (s *State) byOrder() [2]Slot {
 
 // condition is the status in words, for a slot that does not boot.
 func (e SlotState) condition() string {
+	if e.Status == Good && !e.healthy() && e.Kept {
+		return fmt.Sprintf("good but failed %d times", e.FailedBoots)
+	}
 	if e.Status == Good && !e.healthy() {
 		return fmt.Sprintf("good but was not confirmed %d times", e.FailedBoots)
 	}
@@ -112,19 +139,31 @@ func (s *State) count(b Boot) {
 	if e.Status != Pending && e.Status != Good {
 		return
 	}
-	if b.Failure == "" {
+	known := b.Failure != ""
+	if !known {
 		b.Failure = notConfirmed
 		if e.Status == Pending { // a good one that nobody confirms would fill the list
 			s.note(b.Slot, "boot failed", b.Failure)
 		}
 	}
 	e.LastFailure = b.Failure
-	wasHealthy := e.healthy()
-	if e.FailedBoots < 255 {
+	wasHealthy, alone := e.healthy(), !s.Slot(b.Slot.Other()).healthy()
+	switch {
+	case e.Kept && alone && !known:
+		e.FailedBoots = 0
+	case e.FailedBoots < 255:
 		e.FailedBoots++
 	}
-	if wasHealthy && !e.healthy() {
-		s.giveUp(b.Slot, fmt.Sprintf("not confirmed in %d boots in a row", e.FailedBoots))
+	switch {
+	case !wasHealthy || e.healthy():
+	case e.Proven && alone && !e.Kept:
+		s.keepSlot(b.Slot)
+	default:
+		reason := "not confirmed in %d boots in a row"
+		if e.Kept {
+			reason = "failed %d times in a row"
+		}
+		s.giveUp(b.Slot, fmt.Sprintf(reason, e.FailedBoots))
 		if o := b.Slot.Other(); s.Slot(o).bootable() {
 			s.makeFirst(o)
 		}

@@ -72,6 +72,26 @@ func (d *device) apply(slot bootctl.Slot, info bootctl.SlotInfo) {
 	d.s = d.s.Stage(slot, info)
 }
 
+func (d *device) hold(slot bootctl.Slot, info bootctl.SlotInfo) {
+	d.t.Helper()
+	d.must(d.s.BeginWrite(slot))
+	d.s = d.s.Hold(slot, info)
+}
+
+func (d *device) cancel(booted bootctl.Slot) bootctl.Slot {
+	d.t.Helper()
+	s, slot, err := d.s.Cancel(booted)
+	d.must(s, err)
+	return slot
+}
+
+// fail boots n times, and it is known why each failed.
+func (d *device) fail(n int, reason string) {
+	for range n {
+		d.s = d.s.FailBoot(d.boot().Slot, reason)
+	}
+}
+
 func (d *device) rollback() bootctl.Slot {
 	d.t.Helper()
 	s, slot, err := d.s.Rollback()
@@ -94,18 +114,46 @@ func TestNext(t *testing.T) {
 		run  func(d *device)
 		want string // the next boots, none of them confirmed
 	}{
-		{"a new disk boots A, and after 8 boots that nobody confirms it is recovery, for good",
-			func(d *device) {}, eightAs + " recovery recovery"},
+		{"a new disk boots A, and after 8 boots that nobody ever confirms it is recovery, for good",
+			func(d *device) { d.s = bootctl.New().Install(bootctl.SlotA, v1) }, eightAs + " recovery recovery"},
+		{"a slot that was confirmed once stays when there is no other one",
+			func(d *device) {}, eightAs + " " + eightAs + " a a"},
+		{"a slot that was confirmed once stays when the other one is held",
+			func(d *device) { d.hold(bootctl.SlotB, v2) }, eightAs + " " + eightAs + " a a"},
+		{"a slot that was confirmed once stays when the other one was rolled back from before its first boot",
+			func(d *device) { d.apply(bootctl.SlotB, v2); d.rollback() }, eightAs + " a a"},
+		{"a slot of which it is known that it failed 16 times is left",
+			func(d *device) { d.fail(16, "no /usr") }, "recovery recovery"},
+		{"a slot of which it is known that it failed goes on, when it comes up in between",
+			func(d *device) { d.fail(8, "no /usr"); d.boot(); d.fail(7, "no /usr"); d.boot(); d.fail(7, "no /usr") }, "a"},
 		{"a confirmed boot begins the count of 8 anew",
-			func(d *device) { d.boots(7); d.up() }, eightAs + " recovery"},
+			func(d *device) { d.apply(bootctl.SlotB, v2); d.up(); d.boots(7); d.up() }, "b b b b b b b b a"},
 		{"a staged slot is tried three times, then the old one boots",
-			func(d *device) { d.apply(bootctl.SlotB, v2) }, "b b b " + eightAs + " recovery"},
+			func(d *device) { d.apply(bootctl.SlotB, v2) }, "b b b " + eightAs + " a"},
+		{"a held slot is not booted",
+			func(d *device) { d.hold(bootctl.SlotB, v2) }, "a a"},
+		{"a held slot boots when ordered, and only then",
+			func(d *device) { d.hold(bootctl.SlotB, v2); d.s = d.s.SetOneShot(bootctl.SlotB) }, "b a a"},
+		{"a held slot that is switched to is tried three times",
+			func(d *device) { d.hold(bootctl.SlotB, v2); d.s = d.s.Stage(bootctl.SlotB, v2) }, "b b b a"},
+		{"an update that was taken back is not booted",
+			func(d *device) { d.apply(bootctl.SlotB, v2); d.cancel(bootctl.SlotA) }, "a a"},
+		{"an update that was tried once and then taken back is not booted",
+			func(d *device) {
+				d.apply(bootctl.SlotB, v2)
+				d.boot()
+				d.s = d.s.SetOneShot(bootctl.SlotA)
+				d.boot()
+				d.cancel(bootctl.SlotA)
+			}, "a a"},
 		{"a power cut during the first try leaves two",
 			func(d *device) { d.apply(bootctl.SlotB, v2); d.boot() }, "b b a"},
 		{"a confirmed update stays",
 			func(d *device) { d.apply(bootctl.SlotB, v2); d.boot(); d.up() }, "b b b b b b b b a"},
-		{"both slots good and nobody confirms: 8 boots of each, then recovery",
-			func(d *device) { d.apply(bootctl.SlotB, v2); d.up() }, "b b b b b b b b " + eightAs + " recovery recovery"},
+		{"both slots good and nobody confirms: 8 boots of each, and the one that is there then stays",
+			func(d *device) { d.apply(bootctl.SlotB, v2); d.up() }, "b b b b b b b b " + eightAs + " a a"},
+		{"when the one that took over was never confirmed, it is the first one again that stays",
+			func(d *device) { d.s = d.s.Install(bootctl.SlotB, v1) }, eightAs + " b b b b b b b b a a"},
 		{"a slot that is being written never boots, not even by order",
 			func(d *device) { d.must(d.s.BeginWrite(bootctl.SlotB)); d.s = d.s.SetOneShot(bootctl.SlotB) }, "a a"},
 		{"an aborted write leaves the slot empty",
@@ -116,7 +164,7 @@ func TestNext(t *testing.T) {
 		{"an order counts for one boot",
 			func(d *device) { d.apply(bootctl.SlotB, v2); d.up(); d.s = d.s.SetOneShot(bootctl.SlotA) }, "a b b"},
 		{"a boot that was ordered is not held against the slot",
-			func(d *device) { d.boots(7); d.s = d.s.SetOneShot(bootctl.SlotA) }, "a a recovery"},
+			func(d *device) { d.apply(bootctl.SlotB, v2); d.up(); d.boots(7); d.s = d.s.SetOneShot(bootctl.SlotB) }, "b b a"},
 		{"a slot that yielded stays behind, also when it is ordered and confirmed",
 			func(d *device) {
 				d.apply(bootctl.SlotB, v2)
@@ -202,12 +250,12 @@ func TestNext(t *testing.T) {
 				d.up()
 				d.boots(9) // eight of B, one of A
 				d.must(d.s.Confirm(bootctl.SlotA))
-			}, eightAs + " recovery"},
+			}, eightAs + " a"},
 		{"after a good slot yielded, the one that took over has its own 8 boots",
-			func(d *device) { d.apply(bootctl.SlotB, v2); d.up(); d.boots(8) }, eightAs + " recovery"},
+			func(d *device) { d.apply(bootctl.SlotB, v2); d.up(); d.boots(8) }, eightAs + " a"},
 		{"recovery restores A, which boots",
 			func(d *device) {
-				d.boots(9)
+				d.fail(17, "no /usr")
 				d.s = d.s.BeginRestore(bootctl.SlotA).Install(bootctl.SlotA, v1)
 			}, eightAs + " recovery"},
 		{"a restored A boots before a B that is good",
@@ -217,9 +265,9 @@ func TestNext(t *testing.T) {
 				d.s = d.s.BeginRestore(bootctl.SlotA).Install(bootctl.SlotA, v1)
 			}, "a"},
 		{"retry from recovery boots the slot once",
-			func(d *device) { d.boots(9); d.s = d.s.SetOneShot(bootctl.SlotA) }, "a recovery"},
+			func(d *device) { d.fail(17, "no /usr"); d.s = d.s.SetOneShot(bootctl.SlotA) }, "a recovery"},
 		{"a retry from recovery that is confirmed makes the slot good again",
-			func(d *device) { d.boots(9); d.s = d.s.SetOneShot(bootctl.SlotA); d.up() }, eightAs + " recovery"},
+			func(d *device) { d.fail(17, "no /usr"); d.s = d.s.SetOneShot(bootctl.SlotA); d.up() }, eightAs + " a"},
 		{"two empty slots: recovery",
 			func(d *device) { d.s = bootctl.New() }, "recovery"},
 		{"a disk made with both slots boots A first",
@@ -259,7 +307,7 @@ func TestNextState(t *testing.T) {
 	}
 	want := bootctl.State{
 		Slots: [2]bootctl.SlotState{
-			{Status: bootctl.Good, Order: 1, Version: "1", Digest: "sha256:1111", RootHash: "11", Image: "docker://host/os:1"},
+			{Status: bootctl.Good, Order: 1, Version: "1", Digest: "sha256:1111", RootHash: "11", Image: "docker://host/os:1", Proven: true},
 			{Status: bootctl.Bad, Version: "2", Digest: "sha256:2222", RootHash: "22", Image: "docker://host/os:2",
 				FailedBoots: 3, LastFailure: "was started and not confirmed"},
 		},
@@ -274,6 +322,7 @@ func TestNextState(t *testing.T) {
 		},
 		LastBoot: bootctl.Boot{Slot: bootctl.SlotA, Reason: "good, fallback: " + fallback},
 		Fallback: fallback,
+		Floor:    "1",
 	}
 	if diff := cmp.Diff(want, d.s); diff != "" {
 		t.Errorf("state after the fallback (-want +got):\n%s", diff)
@@ -344,6 +393,7 @@ func TestFallbackLasts(t *testing.T) {
 
 func TestRecoverySaysWhy(t *testing.T) {
 	d := staged(t)
+	d.s.Slot(bootctl.SlotA).Proven = false
 	d.boots(11)
 	c := d.boot()
 	want := "no slot boots: a is good but was not confirmed 8 times, b is bad"
@@ -374,6 +424,8 @@ func TestStatesAreValues(t *testing.T) {
 	_, _, _ = s.Rollback()
 	_ = s.BeginRestore(bootctl.SlotA).AbortWrite(bootctl.SlotA, "x")
 	_ = s.Stage(bootctl.SlotA, v1)
+	_ = s.Hold(bootctl.SlotB, v2)
+	_, _, _ = s.Cancel(bootctl.SlotA)
 	_ = s.Install(bootctl.SlotA, v2)
 	_ = s.SetOneShot(bootctl.SlotA)
 	_ = s.FailBoot(bootctl.SlotA, "x")

@@ -5,7 +5,9 @@ import (
 )
 
 // Confirm marks the slot good that was booted last: mark-good. It is refused
-// for another slot, and for a boot that is known to have failed.
+// for another slot, and for a boot that is known to have failed. The version
+// becomes the Floor when it is higher, or when the slot was staged with
+// SlotInfo.Downgrade.
 func (s State) Confirm(slot Slot) (State, error) {
 	switch b := s.LastBoot; {
 	case !slot.IsRoot():
@@ -27,6 +29,8 @@ func (s State) Confirm(slot Slot) (State, error) {
 		s.note(slot, "confirmed", "")
 	}
 	e.Status, e.TriesLeft, e.FailedBoots, e.LastFailure, e.Rebuilt = Good, 0, 0, "", false
+	e.Proven, e.Kept = true, false
+	s.setFloor(slot)
 	s.allow(e.Digest)
 	s.LastBoot.Confirmed = true
 	return s, nil

@@ -49,7 +49,7 @@ var (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Limits of the texts in a record, in bytes. With all of them used up and no
-// event the payload takes about 3.5 KiB: TestLargestStateFits.
+// event the payload takes about 3.7 KiB: TestLargestStateFits.
 const (
 	maxVersion = 64
 	maxDigest  = 80
@@ -83,12 +83,47 @@ func encodeRecord(s State, generation uint64) ([]byte, error) {
 	return b, nil
 }
 
+// stored is a State as JSON. A program that does not know of Held, such as an
+// older selector, must not take the record for a damaged one, and must leave
+// the slot alone: to it, the slot is bad.
+type stored struct {
+	State
+	Slots [2]storedSlot `json:"slots"`
+}
+
+type storedSlot struct {
+	SlotState
+	Held bool `json:"held,omitempty"`
+}
+
 func marshal(s State) ([]byte, error) {
+	v := stored{State: s}
+	for i, e := range s.Slots {
+		v.Slots[i] = storedSlot{SlotState: e, Held: e.Status == Held}
+		if e.Status == Held {
+			v.Slots[i].Status = Bad
+		}
+	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false) // would turn one byte into six
-	err := enc.Encode(s)
+	err := enc.Encode(v)
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), err
+}
+
+func unmarshal(payload []byte) (State, error) {
+	var v stored
+	if err := json.Unmarshal(payload, &v); err != nil {
+		return State{}, err
+	}
+	s := v.State
+	for i, e := range v.Slots {
+		if e.Held && e.Status == Bad {
+			e.Status = Held
+		}
+		s.Slots[i] = e.SlotState
+	}
+	return s, s.validate()
 }
 
 // checksum is the CRC of a record with its own field taken as zero.
@@ -120,11 +155,8 @@ func decodeRecord(b []byte) (State, uint64, error) {
 	if n > maxPayload {
 		return State{}, 0, fmt.Errorf("%w: payload of %d bytes", ErrCorrupt, n)
 	}
-	var s State
-	if err := json.Unmarshal(b[headerSize:headerSize+n], &s); err != nil {
-		return State{}, 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	if err := s.validate(); err != nil {
+	s, err := unmarshal(b[headerSize : headerSize+n])
+	if err != nil {
 		return State{}, 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return s.tidy(), generation, nil
@@ -134,7 +166,7 @@ func decodeRecord(b []byte) (State, uint64, error) {
 func (s State) validate() error {
 	for i, e := range s.Slots {
 		switch e.Status {
-		case Empty, Writing, Pending, Good, Bad:
+		case Empty, Writing, Held, Pending, Good, Bad:
 		default:
 			return fmt.Errorf("slot %v has status %q", SlotA+Slot(i), e.Status)
 		}
@@ -154,6 +186,7 @@ func (s State) tidy() State {
 		e.Digest, e.RootHash = clip(e.Digest, maxDigest), clip(e.RootHash, maxDigest)
 		e.LastFailure = clip(e.LastFailure, maxReason)
 	}
+	s.Floor = clip(s.Floor, maxVersion)
 	s.Fallback = clip(s.Fallback, maxReason)
 	s.LastBoot.Reason = clip(s.LastBoot.Reason, maxReason)
 	s.LastBoot.Failure = clip(s.LastBoot.Failure, maxReason)

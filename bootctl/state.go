@@ -20,11 +20,12 @@ const (
 // A Status says what a slot holds, as far as booting it goes.
 type Status string
 
-// The statuses. Only Pending and Good boot on their own; Bad boots by
+// The statuses. Only Pending and Good boot on their own; Held and Bad boot by
 // explicit order; Empty and Writing never do.
 const (
 	Empty   Status = "empty"
 	Writing Status = "writing"
+	Held    Status = "held" // whole, and waits for the order to switch to it
 	Pending Status = "pending"
 	Good    Status = "good"
 	Bad     Status = "bad"
@@ -36,6 +37,9 @@ type SlotInfo struct {
 	Digest   string `json:"digest,omitempty"` // of the source image's manifest
 	RootHash string `json:"root_hash,omitempty"`
 	Image    string `json:"image,omitempty"` // reference that it came from
+	// Downgrade says that an operator wanted it though its version is below
+	// State.Floor: to confirm it lowers the floor.
+	Downgrade bool `json:"downgrade,omitempty"`
 }
 
 // SlotState is what is known of slot A or B.
@@ -54,11 +58,19 @@ type SlotState struct {
 	// Rebuilt marks a slot that was found by Rebuild and not confirmed since:
 	// nothing is known against its content, so its digest is never denied.
 	Rebuilt bool `json:"rebuilt,omitempty"`
+	// Downgrade is SlotInfo's.
+	Downgrade bool `json:"downgrade,omitempty"`
+	// Proven marks content that was confirmed once. It is not left for want
+	// of a confirmation alone unless there is another good slot.
+	Proven bool `json:"proven,omitempty"`
+	// Kept marks a Proven slot to which that happened: FailedBoots counts
+	// from then on only boots of which it is known that, and why, they failed.
+	Kept bool `json:"kept,omitempty"`
 }
 
 // Info returns the description given to Stage or Install.
 func (e SlotState) Info() SlotInfo {
-	return SlotInfo{e.Version, e.Digest, e.RootHash, e.Image}
+	return SlotInfo{e.Version, e.Digest, e.RootHash, e.Image, e.Downgrade}
 }
 
 // bootable says whether the slot boots without being ordered to.
@@ -73,7 +85,7 @@ func (e SlotState) healthy() bool {
 
 // finished says whether the slot's content was written to its end.
 func (e SlotState) finished() bool {
-	return e.Status == Pending || e.Status == Good || e.Status == Bad
+	return e.Status == Pending || e.Status == Good || e.Status == Bad || e.Status == Held
 }
 
 // A ResetPhase is how far a factory reset has come.
@@ -114,6 +126,8 @@ type State struct {
 	// MakingVar says that the file system of var is being made: until it is
 	// cleared, whatever a cut left there is void and is made again.
 	MakingVar bool `json:"making_var,omitempty"`
+	// Floor is the highest version that was confirmed; see Confirm.
+	Floor string `json:"floor,omitempty"`
 	// Denied lists digests that failed on this device, newest last.
 	Denied   []string `json:"denied,omitempty"`
 	Events   []Event  `json:"events,omitempty"` // newest last

@@ -35,7 +35,10 @@ const (
 type boot struct {
 	sys     System
 	start   time.Duration
+	line    string // the kernel's command line
 	cmdline Cmdline
+	// pin is what the selector chose, when it went over to this kernel.
+	pin *pin
 
 	disk   *Disk
 	layout *partitions.Disk
@@ -150,9 +153,13 @@ func (b *boot) prepare() error {
 	if err != nil {
 		return err
 	}
-	b.cmdline = ParseCmdline(string(line))
+	b.line = strings.TrimSpace(string(line))
+	b.cmdline = ParseCmdline(b.line)
 	for _, w := range b.cmdline.Warnings {
 		b.sys.Log(true, w)
+	}
+	if err := b.readPin(); err != nil {
+		return err
 	}
 	// An init that ends panics the kernel; without panic= that would be the
 	// end of the device instead of a counted boot.

@@ -93,7 +93,8 @@ func TestFirstBoot(t *testing.T) {
 	}
 	layout := d.layout()
 	wantBooted := bootctl.Booted{Slot: bootctl.SlotA, Disk: "/dev/vda", DiskGUID: layout.GUID(), Version: "1.0",
-		RootHash: d.slot(bootctl.SlotA).RootHash, Kernel: recoverytest.Kernel, StatePartition: layout.StatePartition().GUID}
+		RootHash: d.slot(bootctl.SlotA).RootHash, Kernel: recoverytest.Kernel, StatePartition: layout.StatePartition().GUID,
+		Selector: recoverytest.Kernel, Kexec: true}
 	if diff := cmp.Diff(wantBooted, booted); diff != "" {
 		t.Errorf("boot.json differs (-want +got):\n%s", diff)
 	}

@@ -67,6 +67,9 @@ func (b *boot) inspect(slot bootctl.Slot) (*partitions.SlotContent, error) {
 // it stays until a slot is to be booted. SlotNone means that the machine is
 // going down.
 func (b *boot) choose() (bootctl.Choice, error) {
+	if choice, ok := b.pinned(); ok {
+		return choice, nil
+	}
 	override := b.cmdline.Slot
 	if act := b.bootMenu(); act.Act == recovery.BootSlot {
 		override = act.Slot

@@ -2,6 +2,7 @@ package initramfs
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -144,4 +145,61 @@ func splitCmdline(line string) []string {
 		words = words[:n-1]
 	}
 	return words
+}
+
+// inForce says whether a command line is the one that a slot asks for: it has
+// all the slot's words, and none of another image that the selector brought.
+func inForce(line, kargs, selectorKargs string) bool {
+	words := splitCmdline(line)
+	for _, w := range splitCmdline(kargs) {
+		if !slices.Contains(words, w) {
+			return false
+		}
+	}
+	return kargs == selectorKargs || cutKargs(line, selectorKargs) == line
+}
+
+// cutKargs returns the line without the selector's image's words, which stand
+// there as one piece.
+func cutKargs(line, kargs string) string {
+	if kargs == "" {
+		return line
+	}
+	before, after, ok := strings.Cut(" "+line+" ", " "+kargs+" ")
+	if !ok {
+		return line
+	}
+	return strings.TrimSpace(strings.TrimSpace(before) + " " + after)
+}
+
+// newCmdline is the command line for a slot's kernel: the running one's with
+// the slot's words in place of those that the selector's image added, and a
+// panic= in any case: a kernel that stops before abinit runs must not be the
+// end of the device.
+func newCmdline(line, selectorKargs, kargs string) string {
+	base := cutKargs(line, selectorKargs)
+	add := strings.TrimSpace(kargs)
+	if !slices.ContainsFunc(splitCmdline(base+" "+add), func(w string) bool { return strings.HasPrefix(w, "panic=") }) {
+		add = strings.TrimSpace(add + " panic=5")
+	}
+	at := initArgs(base)
+	return strings.TrimSpace(strings.TrimSpace(base[:at]) + " " + add + " " + base[at:])
+}
+
+// initArgs returns where the init's arguments start, with the "--" that stands
+// before them; the line's end when there are none.
+func initArgs(line string) int {
+	quoted := false
+	for i := 0; i < len(line); i++ {
+		if line[i] == '"' {
+			quoted = !quoted
+		}
+		if quoted || !strings.HasPrefix(line[i:], "--") || i > 0 && line[i-1] != ' ' {
+			continue
+		}
+		if i+2 == len(line) || line[i+2] == ' ' {
+			return i
+		}
+	}
+	return len(line)
 }

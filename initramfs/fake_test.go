@@ -1,12 +1,15 @@
 package initramfs_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -127,6 +130,16 @@ type fakeSystem struct {
 	switched  []string // init and its arguments
 	env       []string
 	restarted recovery.Restart
+	kexec     *kexec // what was gone over to
+	loaded    kexec
+	line      string // command line, the device's when empty
+}
+
+// A kexec is another kernel as it was loaded.
+type kexec struct {
+	kernel string // content of its file
+	initrd []byte
+	line   string
 }
 
 // boot runs the sequence once; set changes the machine first.
@@ -138,9 +151,21 @@ func (d *device) boot(set ...func(*fakeSystem)) *fakeSystem {
 	for _, fn := range set {
 		fn(f)
 	}
-	err := initramfs.Boot(f)
-	if n := len(f.switched); (n == 0) != (f.restarted != 0) {
-		d.t.Errorf("switched to %q and restarted %v; want one of them", f.switched, f.restarted)
+	var err error
+	done := make(chan struct{})
+	go func() { // which may end without returning
+		defer close(done)
+		err = initramfs.Boot(f)
+	}()
+	<-done
+	ends := 0
+	for _, end := range []bool{f.switched != nil, f.restarted != 0, f.kexec != nil} {
+		if end {
+			ends++
+		}
+	}
+	if ends != 1 {
+		d.t.Errorf("switched to %q, restarted %v, went over to %v; want one of them", f.switched, f.restarted, f.kexec)
 	}
 	if (err == nil) == (f.restarted == recovery.Reboot && f.console.Len() == 0) {
 		d.t.Errorf("Boot() = %v, restarted %v", err, f.restarted)
@@ -185,7 +210,13 @@ func (f *fakeSystem) Mount(m initramfs.Mount) error {
 	}
 	switch {
 	case m.Type == "proc":
-		image{"cmdline": f.cmdline + "\n", "sys/kernel/panic": "0\n", "sys/kernel/printk_devkmsg": "ratelimit\n"}.put(f.t, target)
+		line := f.line
+		if line == "" {
+			line = f.cmdline
+		}
+		image{"cmdline": line + "\n", "sys/kernel/panic": "0\n", "sys/kernel/printk_devkmsg": "ratelimit\n"}.put(f.t, target)
+	case m.Type == "sysfs":
+		image{"kernel/kexec_loaded": "0\n"}.put(f.t, target)
 	case m.Type == "squashfs":
 		f.images[f.booting].put(f.t, target)
 	case m.Type == "overlay":
@@ -330,6 +361,32 @@ func (f *fakeSystem) Sleep(d time.Duration) { f.clock += d }
 func (f *fakeSystem) ArmWatchdog(timeout time.Duration) error { return f.call("watchdog %v", timeout) }
 
 func (f *fakeSystem) Alive() {}
+
+func (f *fakeSystem) LoadKernel(file string, initrd func(io.Writer) error, line string) error {
+	if err := f.call("kernel %s %s", strings.TrimPrefix(file, f.root), line); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var cpio bytes.Buffer
+	if err := initrd(&cpio); err != nil {
+		return err
+	}
+	f.loaded = kexec{string(b), cpio.Bytes(), line}
+	return nil
+}
+
+// StartKernel does not return, as on a real machine.
+func (f *fakeSystem) StartKernel() error {
+	if err := f.call("kexec"); err != nil {
+		return err
+	}
+	f.kexec = &f.loaded
+	runtime.Goexit()
+	return nil
+}
 
 func (f *fakeSystem) SwitchRoot(root, init string, args, env []string) error {
 	if err := f.call("switch_root %s", root); err != nil {

@@ -22,7 +22,7 @@ func (b *boot) startSlot(choice bootctl.Choice) error {
 	if err := b.mountRoot(choice.Slot, content); err != nil {
 		return fmt.Errorf("slot %v: %w", choice.Slot, err)
 	}
-	if err := b.checkKernel(content); err != nil {
+	if err := b.changeKernel(choice, content); err != nil {
 		return fmt.Errorf("slot %v: %w", choice.Slot, err)
 	}
 	if err := b.mountOverlay(); err != nil {
@@ -57,15 +57,7 @@ func (b *boot) openSlot(slot bootctl.Slot) (*partitions.SlotContent, error) {
 			return nil, fmt.Errorf("it has root hash %s, the boot state tells of %s", m.RootHash, want)
 		}
 	}
-	// Cheaper than finding out from a module that does not load.
-	if m.Kernel != "" && m.Kernel != b.sys.Release() {
-		return nil, wrongKernel(m.Kernel, b.sys.Release())
-	}
 	return c, nil
-}
-
-func wrongKernel(has, running string) error {
-	return fmt.Errorf("its kernel is %s, the running one is %s: starting another kernel is not supported yet", has, running)
 }
 
 // mountRoot maps the slot through dm-verity and mounts its squashfs.
@@ -87,35 +79,6 @@ func (b *boot) mountRoot(slot bootctl.Slot, c *partitions.SlotContent) error {
 		return fmt.Errorf("opening dm-verity: %w", err)
 	}
 	return b.mount(Mount{node, lowerDir, "squashfs", "", ReadOnly})
-}
-
-// checkKernel covers a manifest that names no kernel: modules of other
-// releases only mean that this image wants another kernel.
-func (b *boot) checkKernel(c *partitions.SlotContent) error {
-	if c.Manifest.Kernel != "" {
-		return nil
-	}
-	lower := b.path(lowerDir)
-	var others []string
-	for _, dir := range []string{"/usr/lib/modules", "/lib/modules"} {
-		if isDir(lower, dir+"/"+b.sys.Release()) {
-			return nil
-		}
-		p, err := resolve(lower, dir)
-		if err != nil {
-			continue
-		}
-		entries, _ := os.ReadDir(p)
-		for _, e := range entries {
-			if e.IsDir() {
-				others = append(others, e.Name())
-			}
-		}
-	}
-	if len(others) == 0 {
-		return nil // no modules at all: everything is built in, or nothing needed
-	}
-	return wrongKernel(others[0], b.sys.Release())
 }
 
 // mountOverlay puts a tmpfs of the stated size on the verified root, so that
@@ -178,6 +141,7 @@ func (b *boot) handOver(choice bootctl.Choice, c *partitions.SlotContent) error 
 		Slot: choice.Slot, Disk: b.disk.Path, DiskGUID: b.layout.GUID(),
 		Version: c.Manifest.Version, RootHash: c.Manifest.RootHash, Kernel: b.sys.Release(),
 		StatePartition: b.layout.StatePartition().GUID, Try: choice.Try, Fallback: b.state.Fallback,
+		Selector: b.selector(), Kexec: b.canKexec(),
 	}
 	if err := booted.Write(b.path(bootctl.BootedPath)); err != nil {
 		return err

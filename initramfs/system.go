@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"io"
 	"time"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
@@ -60,6 +61,10 @@ type System interface {
 	ArmWatchdog(timeout time.Duration) error
 	Alive()
 
+	// LoadKernel readies another kernel, out of a file below Root, for
+	// StartKernel, which goes over to it and returns only with an error.
+	LoadKernel(file string, initrd func(io.Writer) error, cmdline string) error
+	StartKernel() error
 	// SwitchRoot makes root the root directory and runs init in place of this
 	// process. It returns only with an error.
 	SwitchRoot(root, init string, args, env []string) error

@@ -24,6 +24,11 @@ const (
 	// ModulesPath lists the modules in load order, one absolute path a line;
 	// a leading "?" marks one that may fail to load.
 	ModulesPath = "/etc/abupdate/modules"
+	// WantedPath lists the modules that were asked for, a name a line: for
+	// another kernel they are found anew.
+	WantedPath = "/etc/abupdate/modules.wanted"
+	// KargsPath holds Options.Kargs.
+	KargsPath = "/etc/abupdate/kargs"
 	// ConfigPath holds Options.Config.
 	ConfigPath = "/etc/abupdate/initramfs.json"
 )
@@ -39,6 +44,9 @@ type Options struct {
 	// Modules are the modules to load, in order, a leading "?" marking one
 	// that may be absent; nil means DefaultModules.
 	Modules []string
+	// Kargs are those words of the command line beside the initramfs that the
+	// image adds: another image has others in their place.
+	Kargs string
 	// Config becomes ConfigPath; nil means none.
 	Config []byte
 	// Extra are further regular files: absolute path to content. Mode is 0755
@@ -83,6 +91,7 @@ func Initramfs(w io.Writer, opt Options) (Info, error) {
 	if want == nil {
 		want = DefaultModules()
 	}
+	opt.Modules = want
 	mods, err := ResolveModules(opt.Source, want)
 	if err != nil {
 		return Info{}, fmt.Errorf("building initramfs for kernel %s: %w", opt.Release, err)
@@ -115,9 +124,13 @@ func writeTree(w io.Writer, opt Options, mods []Module) error {
 	files := map[string]cpioFile{
 		"init":                       {mode: 0o755, data: opt.Init},
 		rel(ModulesPath):             {mode: 0o644, data: loadOrder(opt.Release, mods)},
+		rel(WantedPath):              {mode: 0o644, data: []byte(strings.Join(opt.Modules, "\n") + "\n")},
 		"etc/abupdate/kernel":        {mode: 0o644, data: []byte(opt.Release + "\n")},
 		"etc/initrd-release":         {mode: 0o644, data: []byte("NAME=abupdate\nID=abupdate\n")},
 		"lib/modules/" + opt.Release: {dir: true},
+	}
+	if opt.Kargs != "" {
+		files[rel(KargsPath)] = cpioFile{mode: 0o644, data: []byte(opt.Kargs + "\n")}
 	}
 	if opt.Config != nil {
 		files[rel(ConfigPath)] = cpioFile{mode: 0o644, data: opt.Config}

@@ -21,6 +21,7 @@ func testOptions(t *testing.T) build.Options {
 			"kernel/md/dm-verity.ko.xz": "depends=dm-mod", "kernel/md/dm-mod.ko": "", "kernel/blk/virtio_blk.ko": "",
 		})),
 		Modules: []string{"?virtio_blk", "dm_verity"},
+		Kargs:   "quiet loglevel=3",
 		Config:  []byte(`{"keys":[]}`),
 		Extra:   map[string][]byte{"/bin/tool": []byte("tool"), "/etc/note": []byte("note")},
 	}
@@ -62,8 +63,8 @@ func TestInitramfsOracle(t *testing.T) {
 	}
 	names := strings.Fields(string(pipe(t, raw, "cpio", "-t", "--quiet")))
 	want := []string{
-		"bin", "bin/tool", "dev", "dev/console", "dev/null", "etc", "etc/abupdate", "etc/abupdate/initramfs.json", "etc/abupdate/kernel",
-		"etc/abupdate/modules", "etc/initrd-release", "etc/note", "init", "lib", "lib/modules", "lib/modules/6.1.0-test",
+		"bin", "bin/tool", "dev", "dev/console", "dev/null", "etc", "etc/abupdate", "etc/abupdate/initramfs.json", "etc/abupdate/kargs",
+		"etc/abupdate/kernel", "etc/abupdate/modules", "etc/abupdate/modules.wanted", "etc/initrd-release", "etc/note", "init", "lib", "lib/modules", "lib/modules/6.1.0-test",
 		"lib/modules/6.1.0-test/kernel", "lib/modules/6.1.0-test/kernel/blk", "lib/modules/6.1.0-test/kernel/blk/virtio_blk.ko",
 		"lib/modules/6.1.0-test/kernel/md", "lib/modules/6.1.0-test/kernel/md/dm-mod.ko", "lib/modules/6.1.0-test/kernel/md/dm-verity.ko",
 		"proc", "run", "sys", "sysroot", "tmp", "var",
@@ -78,6 +79,10 @@ func TestInitramfsOracle(t *testing.T) {
 		}
 	}
 	order := string(pipe(t, raw, "cpio", "-i", "--quiet", "--to-stdout", "etc/abupdate/modules"))
+	wanted := string(pipe(t, raw, "cpio", "-i", "--quiet", "--to-stdout", "etc/abupdate/modules.wanted"))
+	if want := "?virtio_blk\ndm_verity\n"; wanted != want {
+		t.Errorf("modules asked for = %q; want %q", wanted, want)
+	}
 	wantOrder := "?/lib/modules/6.1.0-test/kernel/blk/virtio_blk.ko\n/lib/modules/6.1.0-test/kernel/md/dm-mod.ko\n/lib/modules/6.1.0-test/kernel/md/dm-verity.ko\n"
 	if diff := cmp.Diff(wantOrder, order); diff != "" {
 		t.Errorf("load order mismatch (-want +got):\n%s", diff)

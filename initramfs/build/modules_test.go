@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/abupdate/abupdate/initramfs/build"
+	"github.com/abupdate/abupdate/initramfs/modules/modulestest"
 )
 
 func TestResolveModules(t *testing.T) {
@@ -135,7 +136,7 @@ func TestResolveModules(t *testing.T) {
 }
 
 func TestResolveModulesBadInput(t *testing.T) {
-	good := ko(t, "depends=")
+	good := modulestest.Object(t, "depends=")
 	for name, data := range map[string][]byte{
 		"a.ko":     []byte("not ELF"),
 		"a.ko.xz":  []byte("not xz"),

@@ -3,7 +3,6 @@ package modules_test
 import (
 	"bytes"
 	"debug/elf"
-	"encoding/binary"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -11,38 +10,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/abupdate/abupdate/initramfs/modules"
+	"github.com/abupdate/abupdate/initramfs/modules/modulestest"
 )
-
-// object makes a relocatable ELF file with nothing but a .modinfo section.
-func object(t testing.TB, modinfo string) []byte {
-	t.Helper()
-	info := []byte(modinfo + "\x00")
-	names := []byte("\x00.modinfo\x00.shstrtab\x00")
-	const head = 64
-	h := elf.Header64{
-		Type: uint16(elf.ET_REL), Machine: uint16(elf.EM_X86_64), Version: 1, Ehsize: head, Shentsize: 64, Shnum: 3, Shstrndx: 2,
-		Shoff: uint64(head + len(info) + len(names)),
-	}
-	copy(h.Ident[:], "\x7fELF\x02\x01\x01")
-	var b bytes.Buffer
-	for _, v := range []any{h, info, names, []elf.Section64{
-		{},
-		{Name: 1, Type: uint32(elf.SHT_PROGBITS), Off: head, Size: uint64(len(info))},
-		{Name: 10, Type: uint32(elf.SHT_STRTAB), Off: uint64(head + len(info)), Size: uint64(len(names))},
-	}} {
-		if err := binary.Write(&b, binary.LittleEndian, v); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return b.Bytes()
-}
 
 // What PID 1 can read resolves as it does elsewhere; the rest is an error
 // that says why.
 func TestPlain(t *testing.T) {
 	source := modules.FromFS(fstest.MapFS{
-		"kernel/md/dm-verity.ko": {Data: object(t, "license=GPL\x00depends=dm-mod")},
-		"kernel/md/dm-mod.ko":    {Data: object(t, "depends=")},
+		"kernel/md/dm-verity.ko": {Data: modulestest.Object(t, "license=GPL\x00depends=dm-mod")},
+		"kernel/md/dm-mod.ko":    {Data: modulestest.Object(t, "depends=")},
 		"kernel/fs/ext4.ko.xz":   {Data: []byte("packed")},
 		"modules.builtin":        {Data: []byte("kernel/fs/overlay.ko\n")},
 		"notes.txt":              {Data: []byte("no module")},
@@ -68,7 +44,7 @@ func TestPlain(t *testing.T) {
 // FuzzModinfo compares with debug/elf: where that finds the section of a file
 // that we can read too, the same dependencies come out.
 func FuzzModinfo(f *testing.F) {
-	whole := object(f, "depends=mid")
+	whole := modulestest.Object(f, "depends=mid")
 	f.Add(whole)
 	f.Add(whole[:len(whole)-1])
 	for _, at := range []int{4, 40, 58, 60, 62, len(whole) - 64, len(whole) - 128} {

@@ -1,0 +1,179 @@
+package oci
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/abupdate/abupdate/internal/fault"
+)
+
+// A Signature is one that cosign, or build, put beside an image. What it is
+// worth is for package trust to say.
+type Signature struct {
+	Payload   []byte // of simple signing, with the Signature over it
+	Signature []byte
+	Bundle    []byte // or a sigstore bundle, which holds both
+}
+
+// How cosign stores signatures: up to version 2 as layers of an image under a
+// tag that is the digest, later as a referrer with a bundle.
+const (
+	signatureMediaType  = "application/vnd.dev.cosign.simplesigning.v1+json"
+	signatureAnnotation = "dev.cosignproject.cosign/signature"
+)
+
+const (
+	// maxSignatures bounds how many signatures of one image are looked at.
+	maxSignatures = 64
+	// maxSignature bounds a payload or bundle, in bytes.
+	maxSignature = 256 << 10
+)
+
+// Digests returns the digest of the image's manifest and those of the indexes
+// through which it was found: a signature on any of them covers the image.
+func (img *Image) Digests() []string {
+	all := []string{img.Digest()}
+	for _, h := range img.indexes {
+		all = append(all, h.String())
+	}
+	return all
+}
+
+// Signatures returns what lies beside the image, in a registry or a layout,
+// as signatures on one of its Digests. None is no error. A docker-archive has
+// no place for them.
+func (img *Image) Signatures(ctx context.Context) ([]Signature, error) {
+	src, ok := img.src.(neighbourhood)
+	if !ok {
+		return nil, nil
+	}
+	var all []Signature
+	for _, h := range append([]v1.Hash{img.descriptor.Digest}, img.indexes...) {
+		simple, err := tagSignatures(ctx, img.src, h)
+		if err != nil {
+			return nil, fmt.Errorf("%v: reading the signatures of %v: %w", img.ref, h, err)
+		}
+		bundles, err := bundleSignatures(ctx, src, img.src, h)
+		if err != nil {
+			return nil, fmt.Errorf("%v: reading the signature bundles of %v: %w", img.ref, h, err)
+		}
+		all = append(append(all, simple...), bundles...)
+	}
+	return all, nil
+}
+
+// tagSignatures reads those under the tag of a digest.
+func tagSignatures(ctx context.Context, src source, h v1.Hash) ([]Signature, error) {
+	doc, err := tagged(ctx, src, signatureTag(h))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return simpleSignatures(ctx, src, doc)
+}
+
+// bundleSignatures reads those in referrers.
+func bundleSignatures(ctx context.Context, src neighbourhood, blobs source, h v1.Hash) ([]Signature, error) {
+	referrers, err := src.referrers(ctx, h, bundleMediaType)
+	if err != nil {
+		return nil, err
+	}
+	var all []Signature
+	for _, d := range referrers {
+		if d.ArtifactType != bundleMediaType || len(all) == maxSignatures {
+			continue
+		}
+		doc, err := src.manifest(ctx, d)
+		if err != nil {
+			return nil, fmt.Errorf("referrer %v: %w", d.Digest, err)
+		}
+		b, err := bundleOf(ctx, blobs, doc)
+		if err != nil {
+			return nil, fmt.Errorf("referrer %v: %w", d.Digest, err)
+		}
+		all = append(all, Signature{Bundle: b})
+	}
+	return all, nil
+}
+
+// simpleSignatures reads the layers of an image that holds signatures. Others
+// than simple ones are passed over.
+func simpleSignatures(ctx context.Context, blobs source, doc []byte) ([]Signature, error) {
+	var m v1.Manifest
+	if err := json.Unmarshal(doc, &m); err != nil {
+		return nil, fault.Errorf(fault.Verify, "manifest of the signatures: %w", err)
+	}
+	var all []Signature
+	for _, l := range m.Layers {
+		text, ok := l.Annotations[signatureAnnotation]
+		if !ok || l.MediaType != signatureMediaType || len(all) == maxSignatures {
+			continue
+		}
+		sig, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return nil, fault.Errorf(fault.Verify, "signature %v: %w", l.Digest, err)
+		}
+		payload, err := smallDocument(ctx, blobs, l)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, Signature{Payload: payload, Signature: sig})
+	}
+	return all, nil
+}
+
+func bundleOf(ctx context.Context, blobs source, doc []byte) ([]byte, error) {
+	var m v1.Manifest
+	if err := json.Unmarshal(doc, &m); err != nil {
+		return nil, fault.Wrap(fault.Verify, err)
+	}
+	if len(m.Layers) != 1 {
+		return nil, fault.Errorf(fault.Verify, "a signature bundle of %d layers; want 1", len(m.Layers))
+	}
+	return smallDocument(ctx, blobs, m.Layers[0])
+}
+
+func smallDocument(ctx context.Context, blobs source, d v1.Descriptor) ([]byte, error) {
+	if d.Size < 0 || d.Size > maxSignature {
+		return nil, fault.Errorf(fault.Verify, "signature %v has %d bytes, more than %d", d.Digest, d.Size, maxSignature)
+	}
+	return document(ctx, blobs, d)
+}
+
+// signatureTag is the tag under which cosign keeps the signatures of a digest.
+func signatureTag(h v1.Hash) string { return h.Algorithm + "-" + h.Hex + ".sig" }
+
+// tagged returns the manifest under a tag; the error is fs.ErrNotExist when
+// there is none.
+func tagged(ctx context.Context, src source, tag string) ([]byte, error) {
+	switch src := src.(type) {
+	case layoutSource:
+		index, err := src.index()
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range index.Manifests {
+			if d.Annotations[refName] == tag {
+				return document(ctx, src, d)
+			}
+		}
+	case *registrySource:
+		r, err := src.get(ctx, "manifests/"+tag, types.OCIManifestSchema1, types.DockerManifestSchema2)
+		if err == nil {
+			return r.doc, nil
+		}
+		if !isNotFound(err) {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("tag %s: %w", tag, fs.ErrNotExist)
+}

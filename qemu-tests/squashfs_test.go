@@ -27,7 +27,7 @@ func TestSquashfs(t *testing.T) {
 		opt  squashfs.Options
 		tree squashfstest.TreeOptions
 	}{
-		{"zstd 256K, a file over 4 GiB", squashfs.Options{}, squashfstest.TreeOptions{BigFile: 5 << 30}},
+		{"zstd 128K, a file over 4 GiB", squashfs.Options{}, squashfstest.TreeOptions{BigFile: 5 << 30}},
 		{"gzip 128K, a large directory", squashfs.Options{Compression: squashfs.Gzip, BlockSize: 128 << 10}, squashfstest.TreeOptions{BigDir: 2000}},
 		{"no compression, 4K", squashfs.Options{Compression: squashfs.None, BlockSize: 4 << 10}, squashfstest.TreeOptions{}},
 		{"zstd 1M, compact", squashfs.Options{BlockSize: 1 << 20, Layout: squashfs.Compact}, squashfstest.TreeOptions{}},

@@ -74,15 +74,20 @@ func (w *Writer) finish(tree *fstree.Tree) error {
 	return nil
 }
 
-// number gives every inode its number, level by level, so that the numbers in
-// one directory are close to each other. It returns the directories in order.
+// number gives every inode its number, so that the numbers in one directory
+// are close to each other. It returns the directories, each before those in it
+// and all of one before the next: whoever walks the tree then finds what comes
+// next in the metadata blocks that the kernel still has.
 func (k *closing) number() *paged.Table[fstree.Node] {
 	next := uint32(1)
 	k.inodeOf[k.tree.Object(fstree.Root)] = next
 	dirs := new(paged.Table[fstree.Node])
-	dirs.Add(fstree.Root)
-	for i := uint32(0); i < dirs.Len(); i++ {
-		for n := range k.tree.Children(*dirs.At(i)) {
+	todo := []fstree.Node{fstree.Root}
+	for len(todo) > 0 {
+		dir := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		dirs.Add(dir)
+		for n := range k.tree.Children(dir) {
 			object := k.tree.Object(n)
 			if k.inodeOf[object] != 0 {
 				k.stats.Links++
@@ -92,7 +97,7 @@ func (k *closing) number() *paged.Table[fstree.Node] {
 			k.inodeOf[object] = next
 			switch k.tree.Type(n) {
 			case fstree.Directory:
-				dirs.Add(n)
+				todo = append(todo, n)
 			case fstree.Regular:
 				k.stats.Files++
 			}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/klauspost/compress/zlib"
-	"github.com/klauspost/compress/zstd"
 )
 
 // A compressor is used by one goroutine. compress appends to dst; the result
@@ -19,14 +18,7 @@ type compressor interface {
 func newCompressor(opt Options, maxLen int) (compressor, error) {
 	switch opt.Compression {
 	case Zstd:
-		// The kernel sizes its decoder for one block of the image: the window
-		// must not be larger.
-		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(opt.Level)),
-			zstd.WithWindowSize(maxLen), zstd.WithEncoderCRC(false), zstd.WithEncoderConcurrency(1))
-		if err != nil {
-			return nil, fmt.Errorf("starting zstd: %w", err)
-		}
-		return &zstdCompressor{enc: enc}, nil
+		return newZstd(opt.Level, maxLen)
 	case Gzip:
 		z, err := zlib.NewWriterLevel(nil, opt.Level)
 		if err != nil {
@@ -35,35 +27,6 @@ func newCompressor(opt Options, maxLen int) (compressor, error) {
 		return zlibCompressor{z}, nil
 	}
 	return nil, nil
-}
-
-type zstdCompressor struct {
-	enc  *zstd.Encoder
-	cuts []int
-}
-
-func (c *zstdCompressor) compress(dst, src []byte) []byte {
-	c.cuts = splits(c.cuts[:0], src)
-	if len(c.cuts) == 0 {
-		return c.enc.EncodeAll(src, dst)
-	}
-	buf := bytes.NewBuffer(dst)
-	c.enc.Reset(buf)
-	start := 0
-	for _, end := range append(c.cuts, len(src)) {
-		_, err := c.enc.Write(src[start:end])
-		if err == nil && end < len(src) {
-			err = c.enc.Flush() // ends the block
-		}
-		if err != nil {
-			panic(err) // a bytes.Buffer does not fail
-		}
-		start = end
-	}
-	if err := c.enc.Close(); err != nil {
-		panic(err)
-	}
-	return buf.Bytes()
 }
 
 type zlibCompressor struct{ z *zlib.Writer }
@@ -102,7 +65,7 @@ func compressorSize(o Options) int64 {
 	case o.Compression == Zstd && o.Level >= 6:
 		return 6<<20 + history
 	case o.Compression == Zstd:
-		return 2<<20 + history
+		return 3<<20 + history
 	case o.Compression == Gzip:
 		return 2 << 20
 	}

@@ -1,6 +1,7 @@
 package squashfs
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -10,7 +11,8 @@ import (
 )
 
 // wholeLimit is the length up to which a file is read before any of it is
-// written, which is what lets an equal one be found in time.
+// written, which is what lets an equal one be found in time. For longer ones
+// see addLarge.
 const wholeLimit = 1 << 20
 
 // addContent takes in size bytes of r and returns the content's number, or
@@ -24,11 +26,12 @@ func (w *Writer) addContent(path string, size int64, r io.Reader) (uint32, error
 		return none, nil
 	case r == nil:
 		return none, errors.New("no content")
-	case size > wholeLimit:
-		return w.addLarge(size, r)
 	}
 	if w.whole == nil {
 		w.whole = make([]byte, wholeLimit)
+	}
+	if size > wholeLimit {
+		return w.addLarge(path, size, r)
 	}
 	data := w.whole[:size]
 	if err := readContent(r, data, 0, size); err != nil {
@@ -43,9 +46,7 @@ func (w *Writer) addContent(path string, size int64, r io.Reader) (uint32, error
 	tag := w.tagger.tag(data)
 	slot, i, ok := w.contents.find(tag)
 	if ok {
-		w.stats.Duplicates++
-		w.stats.DuplicateBytes += size
-		return i, nil
+		return w.duplicate(i, size), nil
 	}
 	p := place{size: uint32(size), fragment: none}
 	if int(size) <= w.opt.BlockSize/2 {
@@ -55,30 +56,35 @@ func (w *Writer) addContent(path string, size int64, r io.Reader) (uint32, error
 	}
 	p.at = w.nextRun()
 	i = w.contents.addTagged(slot, tag, p)
-	for off := 0; off < len(data); off += w.opt.BlockSize {
-		j := w.pipe.take(min(w.opt.BlockSize, len(data)-off))
-		copy(j.raw, data[off:])
-		j.first = off == 0
-		w.pipe.submit(j)
-	}
-	return i, nil
+	return i, w.addRun(path, size, bytes.NewReader(data), nil)
 }
 
-// addLarge passes the content on block by block.
-func (w *Writer) addLarge(size int64, r io.Reader) (uint32, error) {
-	i := w.contents.add(size, place{fragment: none, at: w.nextRun()})
+// duplicate counts a file of size bytes that content i is for.
+func (w *Writer) duplicate(i uint32, size int64) uint32 {
+	w.stats.Duplicates++
+	w.stats.DuplicateBytes += size
+	return i
+}
+
+// addRun passes size bytes of r on block by block, and shows them to seen if
+// there is one.
+func (w *Writer) addRun(path string, size int64, r io.Reader, seen *chain) error {
+	family := familyOf(path)
 	for off := int64(0); off < size; off += int64(w.opt.BlockSize) {
 		j := w.pipe.take(int(min(int64(w.opt.BlockSize), size-off)))
 		if err := readContent(r, j.raw, off, size); err != nil {
-			return none, err // w.fail ends the pipeline: the job is not missed
+			return err // w.fail ends the pipeline: the job is not missed
 		}
-		j.first = off == 0
+		if seen != nil {
+			seen.add(j.raw)
+		}
+		j.first, j.family = off == 0, family
 		w.pipe.submit(j)
 		if err := w.pipe.failed(); err != nil {
-			return none, err
+			return err
 		}
 	}
-	return i, expectEnd(r, size)
+	return expectEnd(r, size)
 }
 
 func (w *Writer) nextRun() uint32 {

@@ -14,6 +14,7 @@ type contents struct {
 	long   map[uint32]int64 // sizes that do not fit a place
 	tags   paged.Table[[16]byte]
 	byTag  paged.Index
+	large  map[largeKey]largeFile
 }
 
 // A place is a content in as few bytes as it takes.
@@ -68,9 +69,17 @@ func (c *contents) add(size int64, p place) uint32 {
 	return i
 }
 
+// addLarge adds what finds a file of more than wholeLimit bytes.
+func (c *contents) addLarge(key largeKey, f largeFile) {
+	if c.large == nil {
+		c.large = make(map[largeKey]largeFile)
+	}
+	c.large[key] = f
+}
+
 // forgetTags makes room for what Close needs.
 func (c *contents) forgetTags() {
-	c.tags, c.byTag = paged.Table[[16]byte]{}, paged.Index{}
+	c.tags, c.byTag, c.large = paged.Table[[16]byte]{}, paged.Index{}, nil
 }
 
 // get returns content i, which is one if it is below len.

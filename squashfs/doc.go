@@ -30,14 +30,15 @@
 // # Duplicates
 //
 // A file of up to 1 MiB is read whole before any of it is written, and if a
-// file with the same bytes came before, it shares that one's blocks. Larger
-// files are passed on as they are read, and are not compared.
+// file with the same bytes came before, it shares that one's blocks. So is a
+// file of up to 4 MiB if one of the same length began with the same first MiB,
+// see addLarge. Others are passed on as they are read, and are not compared.
 //
 // # Memory
 //
 // A Writer with N workers holds 2N+2 blocks, each raw and compressed, a
-// fragment block being filled, one small file and N compressors: MemoryBound
-// computes it, 13 MB for two workers at the default block size and level. On
+// fragment block being filled, one file of up to 4 MiB and N compressors: MemoryBound
+// computes it, 19 MB for two workers at the default block size and level. On
 // top come, until Close, 35 bytes for each content, 24 more if it has blocks of
 // its own and 4 for each block. Close drops 20 to 30 of them, which find
 // duplicates, and takes 8 for each inode, 16 for each set of attributes, 50 for
@@ -50,15 +51,18 @@
 // nowhere in the old one. For that to find anything, equal content must come
 // out as equal 4 KiB blocks wherever it stands. In the Aligned layout every run
 // of blocks and every fragment block therefore starts on a multiple of 4 KiB,
-// as do the inodes and the directories: a file that did not change gives the same blocks, whatever
-// changed before it. Small files share a fragment block and change with their
+// as do the inodes and the directories: a file that did not change gives the
+// same blocks, whatever changed before it. Only files that always change
+// together, such as the modules of a kernel, do without some of the padding
+// (see padding.go). Small files share a fragment block and change with their
 // neighbours, so how they are grouped must not depend on what is far away: a
-// full group is cut where the hash of a path says, not where it overflowed
-// (see group). With one file changed in a folder of 800 programs, 0.5 to 1.6 % of the
-// image is new; in the Compact layout, everything behind it. The price, from
-// padding and from fragment blocks that are three quarters full, is about 3 %
-// on the files of a Debian system. Blocks of 256 KiB instead of 128, and zstd
-// blocks cut where the kind of data changes (see split.go), give that back.
+// full group is cut where folders and the hash of a path say, not where it
+// overflowed (see group). With one file changed in a folder of 800 programs,
+// 0.5 to 2 % of the image is new; in the Compact layout, everything behind it.
+//
+// The price on the files of a Debian system is 1.2 % of padding. Blocks of zstd
+// that are cut where the kind of data changes give that back (see split.go):
+// docs/adr/0008-image-size.md has the measurements.
 //
 // The bytes depend on what the tree holds, the order of contents and
 // Options.Encoder, not on how the tree was made, the machine, the number of

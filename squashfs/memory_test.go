@@ -51,8 +51,8 @@ func TestHeapOfBlocks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range 4 {
-			f := file(fmt.Sprint(i), squashfstest.Noise(uint64(i), 10_000_000))
+		for i, size := range []int64{10_000_000, 10_000_000, 4 << 20, 4 << 20, 10_000_000} { // two are equal
+			f := file(fmt.Sprint(i), squashfstest.Noise(uint64(size), size))
 			if err := w.add(f.Entry, f.Content.Reader()); err != nil {
 				t.Fatal(err)
 			}

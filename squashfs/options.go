@@ -76,7 +76,7 @@ func ParseLayout(s string) (Layout, error) {
 const (
 	MinBlockSize     = 4 << 10
 	MaxBlockSize     = 1 << 20
-	DefaultBlockSize = 256 << 10
+	DefaultBlockSize = 128 << 10
 )
 
 // Options configures a Writer; the zero value is ready to use. Workers has no
@@ -86,7 +86,7 @@ type Options struct {
 	// Level is 1 to 22 for zstd (1-2 fast, 3-5 default, 6-9 better, 10 and up
 	// best: klauspost's four), 1 to 9 for gzip; 0 means 3 for zstd, 6 for gzip.
 	Level     int
-	BlockSize int // bytes, a power of two in [4 KiB, 1 MiB]; 0 means 256 KiB
+	BlockSize int // bytes, a power of two in [4 KiB, 1 MiB]; 0 means 128 KiB
 	Workers   int // parallel compressors; 0 means GOMAXPROCS
 	Layout    Layout
 	ModTime   int64 // seconds since the epoch, stamped on the superblock
@@ -104,7 +104,7 @@ func (o Options) Encoder() string {
 	if o.Compression == None {
 		level = ""
 	}
-	return fmt.Sprintf("abupdate-squashfs/2 %v%s %dK %v klauspost/%s", o.Compression, level, o.BlockSize>>10, o.Layout, klauspostVersion)
+	return fmt.Sprintf("abupdate-squashfs/3 %v%s %dK %v klauspost/%s", o.Compression, level, o.BlockSize>>10, o.Layout, klauspostVersion)
 }
 
 // MemoryBound returns the most bytes of heap that a Writer with these options
@@ -115,7 +115,7 @@ func MemoryBound(o Options) int64 {
 	block := int64(o.BlockSize)
 	blocks := 2 * int64(jobsFor(o.Workers)) * (block + block/64 + 64)
 	group := 2 * block
-	const fixed = wholeLimit + 1<<20                                     // a small file, buffers
+	const fixed = wholeLimit + largeLimit + 1<<20                        // files read whole, buffers
 	return blocks + group + fixed + int64(o.Workers+1)*compressorSize(o) // one for the tables
 }
 

@@ -14,11 +14,11 @@ func TestEncoder(t *testing.T) {
 		opt  squashfs.Options
 		want string
 	}{
-		{squashfs.Options{}, "abupdate-squashfs/2 zstd level 3 256K aligned klauspost/"},
-		{squashfs.Options{Workers: 7, ModTime: 9}, "abupdate-squashfs/2 zstd level 3 256K aligned klauspost/"},
-		{squashfs.Options{Compression: squashfs.Gzip, BlockSize: 1 << 20, Layout: squashfs.Compact}, "abupdate-squashfs/2 gzip level 6 1024K compact klauspost/"},
-		{squashfs.Options{Compression: squashfs.None, BlockSize: 4096}, "abupdate-squashfs/2 none 4K aligned klauspost/"},
-		{squashfs.Options{Level: 19}, "abupdate-squashfs/2 zstd level 19 256K aligned klauspost/"},
+		{squashfs.Options{}, "abupdate-squashfs/3 zstd level 3 128K aligned klauspost/"},
+		{squashfs.Options{Workers: 7, ModTime: 9}, "abupdate-squashfs/3 zstd level 3 128K aligned klauspost/"},
+		{squashfs.Options{Compression: squashfs.Gzip, BlockSize: 1 << 20, Layout: squashfs.Compact}, "abupdate-squashfs/3 gzip level 6 1024K compact klauspost/"},
+		{squashfs.Options{Compression: squashfs.None, BlockSize: 4096}, "abupdate-squashfs/3 none 4K aligned klauspost/"},
+		{squashfs.Options{Level: 19}, "abupdate-squashfs/3 zstd level 19 128K aligned klauspost/"},
 	} {
 		if got, want := tt.opt.Encoder(), tt.want+klauspost(t); got != want {
 			t.Errorf("%+v.Encoder() = %q; want %q", tt.opt, got, want)

@@ -16,6 +16,7 @@ type job struct {
 	stored   bool   // out is raw
 	fragment bool
 	first    bool // first block of a run
+	family   uint64
 	done     chan struct{}
 }
 
@@ -51,6 +52,7 @@ type pipeline struct {
 	runs      paged.Table[run]
 	blocks    paged.Table[uint32] // sizes as in the inodes
 	fragments paged.Table[fragment]
+	padder    padder
 	started   bool // the current run has a block that is no hole
 	holes     int64
 	dataOut   int64
@@ -174,7 +176,7 @@ func (p *pipeline) emit(j *job) error {
 }
 
 func (p *pipeline) put(j *job, align bool) (start int64, err error) {
-	if align && p.opt.Layout == Aligned {
+	if align && p.opt.Layout == Aligned && p.padder.pads(p.out.pos, j.family) {
 		if err := p.out.pad(); err != nil {
 			return 0, err
 		}

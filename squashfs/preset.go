@@ -14,6 +14,10 @@ const (
 	Best    Preset = "best"
 )
 
+// bestBlockSize is enough for images of the size that mksquashfs makes at its
+// default level.
+const bestBlockSize = 512 << 10
+
 // ParsePreset is the inverse of the conversion to a string.
 func ParsePreset(s string) (Preset, error) {
 	switch p := Preset(s); p {
@@ -37,6 +41,6 @@ func (p Preset) Set(o *Options) {
 		o.Level = 22
 	}
 	if p == Best && o.BlockSize == 0 {
-		o.BlockSize = MaxBlockSize
+		o.BlockSize = bestBlockSize
 	}
 }

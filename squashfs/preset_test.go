@@ -13,13 +13,13 @@ func TestPreset(t *testing.T) {
 		opt    squashfs.Options
 		want   string // of Encoder
 	}{
-		{"default", squashfs.Options{}, "zstd level 3 256K"},
-		{"fast", squashfs.Options{}, "zstd level 1 256K"},
-		{"best", squashfs.Options{}, "zstd level 22 1024K"},
+		{"default", squashfs.Options{}, "zstd level 3 128K"},
+		{"fast", squashfs.Options{}, "zstd level 1 128K"},
+		{"best", squashfs.Options{}, "zstd level 22 512K"},
 		{"best", squashfs.Options{BlockSize: 128 << 10}, "zstd level 22 128K"},
-		{"best", squashfs.Options{Compression: squashfs.Gzip}, "gzip level 9 1024K"},
-		{"fast", squashfs.Options{Compression: squashfs.Gzip}, "gzip level 1 256K"},
-		{"best", squashfs.Options{Compression: squashfs.None}, "none 1024K"},
+		{"best", squashfs.Options{Compression: squashfs.Gzip}, "gzip level 9 512K"},
+		{"fast", squashfs.Options{Compression: squashfs.Gzip}, "gzip level 1 128K"},
+		{"best", squashfs.Options{Compression: squashfs.None}, "none 512K"},
 	} {
 		p, err := squashfs.ParsePreset(tt.preset)
 		if err != nil {
@@ -27,7 +27,7 @@ func TestPreset(t *testing.T) {
 		}
 		opt := tt.opt
 		p.Set(&opt)
-		if got, want := opt.Encoder(), "abupdate-squashfs/2 "+tt.want+" aligned klauspost/"+klauspost(t); got != want {
+		if got, want := opt.Encoder(), "abupdate-squashfs/3 "+tt.want+" aligned klauspost/"+klauspost(t); got != want {
 			t.Errorf("%s of %+v: %q; want %q", tt.preset, tt.opt, got, want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -18,7 +19,7 @@ func TestLog2(t *testing.T) {
 	}
 }
 
-// kinds makes data of which every piece of 8 KiB has one of two alphabets, as
+// kinds makes data of which every piece of 4 KiB has one of two alphabets, as
 // pattern says.
 func kinds(pattern string, rnd *rand.Rand) []byte {
 	b := make([]byte, len(pattern)*splitChunk)
@@ -33,17 +34,15 @@ func kinds(pattern string, rnd *rand.Rand) []byte {
 
 func TestSplits(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 1))
-	a16, b16 := "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"
+	const n = maxSplit / splitChunk
+	as, bs := strings.Repeat("a", n), strings.Repeat("b", n)
 	for _, tt := range []struct {
 		pattern string
 		want    []int // in chunks
 	}{
 		{"a", nil}, {"aaaa", nil}, {"aabb", []int{2}}, {"abab", []int{1, 2, 3}},
-		{a16, nil}, {a16 + "a", nil}, {a16 + a16, nil}, // as the encoder cuts by itself
-		{a16 + b16, nil}, {"bbbb" + a16, []int{4, 19}}, // the last piece would be a whole block
-		{"b" + a16, []int{1, 16}},
-		{"b" + a16 + "a", []int{1, 17}},
-		{a16 + a16 + "b", nil},
+		{as, nil}, {as + "a", []int{n}}, {as + as, []int{n}}, {as + bs, []int{n}},
+		{"bbbb" + as, []int{4}}, {"b" + as + "a", []int{1, 1 + n}}, {as + as + "b", []int{n, 2 * n}},
 	} {
 		var got []int
 		for _, c := range splits(nil, kinds(tt.pattern, rnd)) {
@@ -111,14 +110,14 @@ func TestFramesForTheKernel(t *testing.T) {
 		if h.WindowSize > size {
 			t.Errorf("%s: window of %d bytes", pattern, h.WindowSize)
 		}
-		if last := lastBlock(frame[h.HeaderSize:]); last == 0 {
+		if last := lastBlockSize(frame[h.HeaderSize:]); last == 0 {
 			t.Errorf("%s: the frame ends with an empty block", pattern)
 		}
 	}
 }
 
-// lastBlock returns the length of the last block of a frame (RFC 8878, 3.1.1.2).
-func lastBlock(b []byte) int {
+// lastBlockSize returns the length of the last block of a frame (RFC 8878, 3.1.1.2).
+func lastBlockSize(b []byte) int {
 	for {
 		header := int(b[0]) | int(b[1])<<8 | int(b[2])<<16
 		size := header >> 3

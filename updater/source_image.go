@@ -32,7 +32,7 @@ func (s *imageSource) dropped() map[string]int {
 	return s.plan.Dropped
 }
 
-// A squashfs packs blocks of 256 KiB by themselves, so it gets no smaller than
+// A squashfs packs blocks of 128 KiB by themselves, so it gets no smaller than
 // what a layer's compressor made of the same files by a whole stream; only
 // equal files, and a layer that was hardly compressed, change that. Half is a
 // bound that leaves room for both.

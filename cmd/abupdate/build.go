@@ -24,7 +24,7 @@ func newBuild(a *app) *cobra.Command {
 with a manifest, as an update: an OCI artifact. The same image and options give
 the same bytes on every machine. Layers are read once and nothing is unpacked; an
 image takes about 45 MB of memory whatever its size, and 100 bytes for each of its
-files. --level best is for publishers: it takes 230 MB and four times the processor
+files. --level best is for publishers: it takes 165 MB and four times the processor
 time.
 
 ` + imageRefs + `

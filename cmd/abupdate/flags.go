@@ -42,7 +42,7 @@ func (f *sourceFlags) pack(fs *pflag.FlagSet, layoutFlag string) {
 	fs.StringVar(&f.version, "version", "", "`VERSION` of the system (default: the image's label, its os-release, its digest)")
 	fs.StringVar(&f.compression, "compression", "zstd", "zstd, gzip or none")
 	fs.StringVar(&f.level, "level", "default", "`LEVEL`: fast, default or best, or a number: zstd 1 to 22, gzip 1 to 9")
-	fs.Var(sizeFlag{&f.block}, "block-size", "squashfs block size, 4K to 1M (default 256K, 1M with --level best)")
+	fs.Var(sizeFlag{&f.block}, "block-size", "squashfs block size, 4K to 1M (default 128K, 512K with --level best)")
 	fs.StringVar(&f.layout, layoutFlag, "aligned", "squashfs `LAYOUT`: aligned keeps blocks of unchanged files equal in the next image; compact saves the padding")
 	fs.IntVar(&f.workers, "workers", 0, "parallel compressors (default: one per processor)")
 }

@@ -13,8 +13,8 @@ import (
 
 // Where the initramfs has what it was made with.
 const (
-	trustDir   = "/etc/abupdate/trust.d" // public keys
-	configPath = "/etc/abupdate/initramfs.json"
+	TrustDir   = "/etc/abupdate/trust.d" // public keys
+	ConfigPath = "/etc/abupdate/initramfs.json"
 )
 
 // A Config is what an initramfs was made with besides modules and keys.
@@ -29,7 +29,7 @@ type Config struct {
 // hash. Without keys everything is trusted; with keys, and one of them
 // unreadable, nothing is.
 func (b *boot) checkTrust(c *partitions.SlotContent) error {
-	keys, err := trust.ReadDirs(b.path(trustDir))
+	keys, _, err := trust.ReadDirs(b.path(TrustDir))
 	if err != nil || len(keys) == 0 {
 		return err
 	}
@@ -58,7 +58,7 @@ func (b *boot) checkTrust(c *partitions.SlotContent) error {
 
 func (b *boot) config() (Config, error) {
 	var c Config
-	text, err := os.ReadFile(b.path(configPath))
+	text, err := os.ReadFile(b.path(ConfigPath))
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
@@ -66,7 +66,7 @@ func (b *boot) config() (Config, error) {
 		err = json.Unmarshal(text, &c)
 	}
 	if err != nil {
-		return c, fmt.Errorf("reading %s: %w", configPath, err)
+		return c, fmt.Errorf("reading %s: %w", ConfigPath, err)
 	}
 	return c, nil
 }

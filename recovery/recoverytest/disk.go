@@ -126,6 +126,13 @@ func Image(version string) []byte {
 // say of it. The manifest can be changed before it is written.
 func (d *Disk) FillSlot(t testing.TB, slot bootctl.Slot, version string, change ...func(*manifest.Manifest)) bootctl.SlotInfo {
 	t.Helper()
+	return d.FillSigned(t, slot, version, nil, change...)
+}
+
+// FillSigned is FillSlot with the signatures that sign makes for the encoded
+// manifest.
+func (d *Disk) FillSigned(t testing.TB, slot bootctl.Slot, version string, sign func(manifest []byte) []byte, change ...func(*manifest.Manifest)) bootctl.SlotInfo {
+	t.Helper()
 	dev, err := d.Layout.Slot(slot)
 	if err != nil {
 		t.Fatal(err)
@@ -148,6 +155,10 @@ func (d *Disk) FillSlot(t testing.TB, slot bootctl.Slot, version string, change 
 	if err != nil {
 		t.Fatal(err)
 	}
+	var signatures []byte
+	if sign != nil {
+		signatures = sign(raw)
+	}
 	w := partitions.NewSlotWriter(dev)
 	for _, step := range []func() error{
 		w.Begin,
@@ -155,7 +166,7 @@ func (d *Disk) FillSlot(t testing.TB, slot bootctl.Slot, version string, change 
 		func() error { return w.WriteFirst(image[:verity.BlockSize]) },
 		func() error { return w.WriteTree(tree) },
 		func() error { return w.ReadBack(context.Background(), tree.RootHash, nil) },
-		func() error { return w.Commit(raw, nil) },
+		func() error { return w.Commit(raw, signatures) },
 	} {
 		if err := step(); err != nil {
 			t.Fatal(err)

@@ -30,6 +30,8 @@ type Envelope struct {
 	// manifest.
 	OCIManifest []byte      `json:"oci_manifest"`
 	Signatures  []Signature `json:"signatures"`
+	// KeyLists lead from a key that the reader has to one that it has not.
+	KeyLists []KeyList `json:"key_lists,omitempty"`
 }
 
 // Encode returns the envelope as a slot holds it.
@@ -100,13 +102,33 @@ func (s Set) open(sig Signature) (Key, []string, error) {
 // bundle is a sigstore bundle (dev.sigstore.bundle.v0.3), as far as it matters
 // here.
 type bundle struct {
-	DSSE struct {
-		Payload     []byte `json:"payload"`
-		PayloadType string `json:"payloadType"`
-		Signatures  []struct {
-			Sig []byte `json:"sig"`
-		} `json:"signatures"`
-	} `json:"dsseEnvelope"`
+	DSSE dsse `json:"dsseEnvelope"`
+}
+
+// dsse is a signed envelope of any payload (github.com/secure-systems-lab/dsse,
+// envelope.md).
+type dsse struct {
+	Payload     []byte          `json:"payload"`
+	PayloadType string          `json:"payloadType"`
+	Signatures  []dsseSignature `json:"signatures"`
+}
+
+type dsseSignature struct {
+	Sig []byte `json:"sig"`
+}
+
+// maxDSSE bounds how many signatures of one envelope are tried.
+const maxDSSE = 16
+
+// signer returns the key of the set that has signed the envelope.
+func (e *dsse) signer(s Set) (Key, bool) {
+	message := preAuth(e.PayloadType, e.Payload)
+	for _, sig := range e.Signatures[:min(len(e.Signatures), maxDSSE)] {
+		if k, ok := s.verify(message, sig.Sig); ok {
+			return k, true
+		}
+	}
+	return Key{}, false
 }
 
 func (s Set) openBundle(raw []byte) (Key, []string, error) {
@@ -117,24 +139,22 @@ func (s Set) openBundle(raw []byte) (Key, []string, error) {
 	if b.DSSE.PayloadType != dsseType {
 		return Key{}, nil, fmt.Errorf("%w: signature bundle holds %q, not %q", ErrUntrusted, b.DSSE.PayloadType, dsseType)
 	}
-	message := preAuth(b.DSSE.PayloadType, b.DSSE.Payload)
-	for _, sig := range b.DSSE.Signatures {
-		k, ok := s.verify(message, sig.Sig)
-		if !ok {
-			continue
-		}
-		digests, err := statementDigests(b.DSSE.Payload)
-		if err != nil {
-			return k, nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
-		}
-		return k, digests, nil
+	k, ok := b.DSSE.signer(s)
+	if !ok {
+		return k, nil, fmt.Errorf("%w by any of %v", ErrUntrusted, s)
 	}
-	return Key{}, nil, fmt.Errorf("%w by any of %v", ErrUntrusted, s)
+	digests, err := statementDigests(b.DSSE.Payload)
+	if err != nil {
+		return k, nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
+	}
+	return k, digests, nil
 }
 
 // VerifyManifest says which key has signed an update, given the bytes of its
-// update manifest.
+// update manifest. A key that one of the envelope's key lists brings counts as
+// if it were in the set.
 func (s Set) VerifyManifest(e *Envelope, manifest []byte) (Key, error) {
+	s = s.With(e.KeyLists)
 	sum := sha256.Sum256(e.OCIManifest)
 	k, err := s.VerifyDigest("sha256:"+hex.EncodeToString(sum[:]), e.Signatures)
 	if err != nil {

@@ -139,26 +139,6 @@ next:
 	}
 }
 
-// Remove takes the keys with the given IDs out of the set.
-func (s *Set) Remove(ids ...string) {
-	var kept Set
-	for _, k := range *s {
-		if !contains(ids, k.ID) {
-			kept = append(kept, k)
-		}
-	}
-	*s = kept
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
-}
-
 // verify returns the key that made the signature over message.
 func (s Set) verify(message, signature []byte) (Key, bool) {
 	for _, k := range s {

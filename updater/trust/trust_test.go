@@ -191,10 +191,6 @@ func TestSet(t *testing.T) {
 	if len(s) != 2 {
 		t.Errorf("a set of two keys has %d", len(s))
 	}
-	s.Remove(a.ID)
-	if len(s) != 1 || s[0].ID != b.ID {
-		t.Errorf("after Remove: %v; want %v", s, b)
-	}
 }
 
 func TestParsePEM(t *testing.T) {

@@ -94,6 +94,15 @@ func (p *Private) Sign(digest, reference string) (trust.Signature, error) {
 	return trust.Signature{Payload: payload, Signature: sig}, nil
 }
 
+// SignList makes a key list of public keys in PEM.
+func (p *Private) SignList(pem []byte) (trust.KeyList, error) {
+	sig, err := p.SignMessage(trust.ListMessage(pem))
+	if err != nil {
+		return nil, fmt.Errorf("signing a key list: %w", err)
+	}
+	return trust.NewKeyList(pem, sig)
+}
+
 // SignMessage signs any message: the message itself with Ed25519, its SHA-256 with ECDSA.
 func (p *Private) SignMessage(message []byte) ([]byte, error) {
 	hash := crypto.Hash(0)

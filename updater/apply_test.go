@@ -34,6 +34,7 @@ var images, removeImages = ut.Shared(map[string]ut.Image{
 	"floor":      {Version: "5.0", Labels: map[string]string{"org.abupdate.min-version": "4"}},
 	// What these are, only their files say.
 	"kernel": {Version: "2.0", Kernel: "6.9.9"},
+	"kargs":  {Version: "2.0", Files: map[string]string{"usr/lib/abupdate/kargs.d/a.toml": "kargs = ['quiet']\n"}},
 	"low":    {Files: map[string]string{"etc/os-release": "VERSION_ID=0.5\n"}},
 	"plain":  {Noise: 50_000, Files: map[string]string{"etc/os-release": "VERSION_ID=2.5\n"}},
 	// A content whose first name is hidden, and one that is hidden under a
@@ -157,7 +158,10 @@ func TestApplyRefuses(t *testing.T) {
 		{name: "a lower version, allowed", ref: ref("v0"), opt: updater.ApplyOptions{Allow: updater.Allow{Downgrade: true}}},
 		{name: "another architecture", ref: ref("arm64"), kind: fault.Refused, says: "arm64"},
 		{name: "no kernel", ref: ref("nokernel"), kind: fault.Usage, says: "no kernel in the image", late: true},
-		{name: "another kernel", ref: ref("kernel"), kind: fault.Refused, says: "brings kernel 6.9.9; this device can start " + ut.Kernel, late: true},
+		{name: "kernel arguments, the selector is older", ref: ref("kargs"), kind: fault.Refused, says: "brings kernel arguments (quiet)", late: true},
+		{name: "another kernel and a selector that starts it", ref: ref("kernel"),
+			prep: func(t *testing.T, path string) { setKernel(t, path, ut.Kernel, updater.SelectorKexec) }},
+		{name: "another kernel, the selector is older", ref: ref("kernel"), kind: fault.Refused, says: "brings kernel 6.9.9; this device can start " + ut.Kernel, late: true},
 		{name: "a lower version in os-release", ref: ref("low"), kind: fault.Refused, says: "version 0.5 is lower than the running 1.0", late: true},
 		{name: "a lower version in os-release, another one given", ref: ref("low"), opt: updater.ApplyOptions{Source: updater.SourceOptions{Version: "1.5"}}},
 		{name: "a lower version in os-release, allowed", ref: ref("low"), opt: updater.ApplyOptions{Allow: updater.Allow{Downgrade: true}}},
@@ -187,7 +191,7 @@ func TestApplyRefuses(t *testing.T) {
 				tt.prep(t, path)
 			}
 			if tt.late {
-				setKernel(t, path, ut.Kernel)
+				setKernel(t, path, ut.Kernel, "")
 			}
 			tt.opt.Ref = tt.ref
 			for _, how := range []updater.ApplyOptions{{DryRun: true}, {CheckFirst: true}, {}} {
@@ -233,8 +237,9 @@ func tryApply(t *testing.T, path string, opt updater.ApplyOptions) (err error, c
 	return err, string(before) != string(after)
 }
 
-// setKernel makes the selector of a disk one that starts a kernel.
-func setKernel(t *testing.T, path, release string) {
+// setKernel makes the selector of a disk one that starts a kernel, and says
+// more of itself in a line of its os-release.
+func setKernel(t *testing.T, path, release, line string) {
 	t.Helper()
 	dev, err := blockdev.Open(path, blockdev.ReadWrite)
 	if err != nil {
@@ -251,7 +256,7 @@ func setKernel(t *testing.T, path, release string) {
 	if err != nil {
 		t.Fatalf("%v: install the Debian package systemd-boot-efi", err)
 	}
-	if err := selector.UKI(&uki, b, selector.UKIOptions{Uname: release, Linux: []byte("kernel"), Initrd: []byte("initrd")}); err != nil {
+	if err := selector.UKI(&uki, b, selector.UKIOptions{Uname: release, OSRelease: "ID=abupdate\n" + line + "\n", Linux: []byte("kernel"), Initrd: []byte("initrd")}); err != nil {
 		t.Fatal(err)
 	}
 	if err := disk.WriteESP(d, map[string][]byte{updater.LoaderPath("amd64"): uki.Bytes()}); err != nil {
@@ -371,14 +376,30 @@ func TestApplyRefusesAnotherKernel(t *testing.T) {
 	}
 	defer dev.Close()
 	ut.EditState(t, path, func(s bootctl.State) bootctl.State { _, s = s.Next(); s.LastBoot.Confirmed = true; return s })
-	sys, err := updater.New(dev, &bootctl.Booted{Slot: bootctl.SlotA, Kernel: "5.10.0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, ref := range []string{"oci:" + dir + ":v2", update(t, dir, "v2")} {
-		_, err = sys.Apply(t.Context(), updater.ApplyOptions{Ref: ref})
-		if fault.KindOf(err) != fault.Refused || !strings.Contains(err.Error(), "5.10.0") {
-			t.Errorf("Apply(%s) = %v; want it refused for the kernel", ref, err)
+	for _, tt := range []struct {
+		name   string
+		booted bootctl.Booted
+		kind   fault.Kind
+	}{
+		{"a selector before kexec", bootctl.Booted{Kernel: "5.10.0"}, fault.Refused},
+		{"a selector whose kernel has no kexec", bootctl.Booted{Kernel: "5.10.0", Selector: "5.10.0"}, fault.Refused},
+		{"a selector that starts others", bootctl.Booted{Kernel: "5.10.0", Selector: "5.10.0", Kexec: true}, 0},
+		{"the slot's kernel after kexec", bootctl.Booted{Kernel: ut.Kernel, Selector: "5.10.0", Kexec: true}, 0},
+	} {
+		tt.booted.Slot = bootctl.SlotA
+		sys, err := updater.New(dev, &tt.booted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ref := range []string{"oci:" + dir + ":v2", update(t, dir, "v2")} {
+			_, err = sys.Apply(t.Context(), updater.ApplyOptions{Ref: ref, DryRun: true})
+			if fault.KindOf(err) != tt.kind || tt.kind != 0 && !strings.Contains(err.Error(), "5.10.0") {
+				t.Errorf("%s: Apply(%s) = %v; want kind %d", tt.name, ref, err, tt.kind)
+			}
+		}
+		st, err := sys.Status()
+		if err != nil || st.Selector == nil || *st.Selector != (updater.Selector{Kernel: "5.10.0", Kexec: tt.booted.Kexec}) {
+			t.Errorf("%s: status tells of the selector %+v, %v", tt.name, st.Selector, err)
 		}
 	}
 }

@@ -1,17 +1,14 @@
 package updater
 
 import (
-	"bytes"
 	"errors"
 	"runtime"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/abupdate/abupdate/bootctl"
-	"github.com/abupdate/abupdate/initramfs/build"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/partitions"
-	"github.com/abupdate/abupdate/partitions/disk"
 )
 
 // facts are what an image must match before it may be written.
@@ -19,8 +16,7 @@ type facts struct {
 	slot         bootctl.Slot       // that runs; on a disk that does not run, the one that stays
 	manifest     *manifest.Manifest // of that slot, nil when it has none
 	architecture string
-	// kernel is the release that the selector starts, "" when nobody knows.
-	kernel string
+	selector     Selector
 }
 
 // facts reads what there is to know about the device.
@@ -33,7 +29,7 @@ func (s *System) facts(state bootctl.State) facts {
 		f.manifest = content.Manifest
 	}
 	f.architecture = s.architecture(f.manifest)
-	f.kernel = s.selectorKernel(f.architecture)
+	f.selector = s.selector(f.architecture)
 	return f
 }
 
@@ -60,34 +56,6 @@ func (s *System) architecture(m *manifest.Manifest) string {
 		}
 	}
 	return runtime.GOARCH
-}
-
-// selectorKernel is the running kernel on a device, else the one in the ESP's
-// UKI.
-func (s *System) selectorKernel(arch string) string {
-	if s.booted != nil {
-		if s.booted.Kernel != "" {
-			return s.booted.Kernel
-		}
-		return uname()
-	}
-	loader, err := disk.ReadESP(s.disk, LoaderPath(arch))
-	if err != nil {
-		return ""
-	}
-	uki, err := build.ReadUKI(bytes.NewReader(loader))
-	if err != nil {
-		return ""
-	}
-	return uki.Uname
-}
-
-// LoaderPath is where firmware looks for the selector on the ESP.
-func LoaderPath(arch string) string {
-	if arch == "arm64" {
-		return "EFI/BOOT/BOOTAA64.EFI"
-	}
-	return "EFI/BOOT/BOOTX64.EFI"
 }
 
 func uname() string {

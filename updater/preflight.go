@@ -53,8 +53,8 @@ func checkManifest(f facts, m manifest.Manifest, allow Allow) error {
 	if m.Architecture != f.architecture {
 		return fault.Errorf(fault.Refused, "%s is for %s; the device is %s", named(m), m.Architecture, f.architecture)
 	}
-	if f.kernel != "" && m.Kernel != "" && m.Kernel != f.kernel {
-		return fault.Errorf(fault.Refused, "version %s brings kernel %s; this device can start %s only", m.Version, m.Kernel, f.kernel)
+	if err := checkKernel(f.selector, m); err != nil {
+		return err
 	}
 	if f.manifest == nil {
 		return nil
@@ -68,6 +68,20 @@ func checkManifest(f facts, m manifest.Manifest, allow Allow) error {
 	}
 	if !allow.Downgrade && m.Version != "" && ordered(running) && ordered(m.Version) && bootctl.CompareVersions(m.Version, running) < 0 {
 		return fault.Errorf(fault.Refused, "version %s is lower than the running %s (--allow-downgrade takes it)", m.Version, running)
+	}
+	return nil
+}
+
+// checkKernel refuses what an older selector cannot start: it goes over to no
+// other kernel, and adds nothing to the command line.
+func checkKernel(sel Selector, m manifest.Manifest) error {
+	switch {
+	case sel.Kernel == "" || sel.Kexec:
+		return nil
+	case m.Kernel != "" && m.Kernel != sel.Kernel:
+		return fault.Errorf(fault.Refused, "version %s brings kernel %s; this device can start %s only", m.Version, m.Kernel, sel.Kernel)
+	case m.Kargs != "":
+		return fault.Errorf(fault.Refused, "version %s brings kernel arguments (%s); the selector of this device cannot add them", m.Version, m.Kargs)
 	}
 	return nil
 }

@@ -12,6 +12,8 @@ type Status struct {
 	Booted *bootctl.Slot `json:"booted"`
 	// Next is what boots next.
 	Next bootctl.Slot `json:"next"`
+	// Selector is what chooses the slot, null when it is not known.
+	Selector *Selector `json:"selector,omitempty"`
 	// Pending is the slot with a staged or not yet confirmed system,
 	// Rollback the one that rollback would go to; null when there is none.
 	Pending  *bootctl.Slot `json:"pending"`
@@ -56,6 +58,9 @@ func (s *System) Status() (*Status, error) {
 	}
 	if s.booted != nil {
 		st.Booted = &s.booted.Slot
+	}
+	if sel := s.facts(state).selector; sel.Kernel != "" {
+		st.Selector = &sel
 	}
 	if state.Fallback != "" {
 		st.Fallback = &state.Fallback

@@ -58,6 +58,13 @@ func printStatus(w io.Writer, st *updater.Status) {
 			fmt.Fprintf(w, "%s\t%v\t%s\n", role.name, *role.slot, st.Slots[role.slot.String()].Version)
 		}
 	}
+	if sel := st.Selector; sel != nil {
+		starts := "starts no other"
+		if sel.Kexec {
+			starts = "starts a slot's own by kexec"
+		}
+		fmt.Fprintf(w, "selector\tkernel %s\t%s\n", sel.Kernel, starts)
+	}
 	if st.Fallback != nil {
 		fmt.Fprintf(w, "fallback\t%s\n", *st.Fallback)
 	}

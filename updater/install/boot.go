@@ -26,6 +26,7 @@ type bootFiles struct {
 	uki               []byte // nil: none
 	info              build.Info
 	cmdline           string
+	kargs             string // of it, the words that the image adds
 	arch              string
 }
 
@@ -67,7 +68,7 @@ func (in *installer) bootFiles() (*bootFiles, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bootFiles{kernel: vmlinuz, cmdline: in.opt.Boot.cmdline(in.disk.StatePartition().GUID), arch: m.Architecture}
+	b := &bootFiles{kernel: vmlinuz, kargs: m.Kargs, cmdline: join(in.opt.Boot.cmdline(in.disk.StatePartition().GUID), m.Kargs), arch: m.Architecture}
 	return b, b.build(in.tools, kernel.Release, build.FromFS(modules), osRelease(m))
 }
 
@@ -75,7 +76,7 @@ func (in *installer) bootFiles() (*bootFiles, error) {
 func (b *bootFiles) build(t tools, release string, modules build.ModuleSource, osRelease string) error {
 	var buf bytes.Buffer
 	var err error
-	if b.info, err = build.Initramfs(&buf, build.Options{Init: t.init, Release: release, Source: modules}); err != nil {
+	if b.info, err = build.Initramfs(&buf, build.Options{Init: t.init, Release: release, Source: modules, Kargs: b.kargs}); err != nil {
 		return fmt.Errorf("making the initramfs: %w", err)
 	}
 	b.initramfs = buf.Bytes()
@@ -98,7 +99,8 @@ func (b *bootFiles) build(t tools, release string, modules build.ModuleSource, o
 
 // osRelease is what the UKI says of the system, for boot menus.
 func osRelease(m *manifest.Manifest) string {
-	return fmt.Sprintf("ID=abupdate\nPRETTY_NAME=%q\nVERSION_ID=%q\n", cmp.Or(m.Title, "abupdate"), m.Version)
+	return fmt.Sprintf("ID=abupdate\nPRETTY_NAME=%q\nVERSION_ID=%q\n%s\n",
+		cmp.Or(m.Title, "abupdate"), m.Version, updater.SelectorKexec)
 }
 
 // cmdline is the kernel's command line for the disk with the given boot state
@@ -110,6 +112,9 @@ func (opt BootOptions) cmdline(statePartition string) string {
 	}
 	return strings.Join(append(args, opt.Append...), " ")
 }
+
+// join puts two parts of a command line together.
+func join(a, b string) string { return strings.TrimSpace(a + " " + b) }
 
 // writeBoot puts the selector on the ESP, and the parts of it where they are
 // asked for.

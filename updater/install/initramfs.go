@@ -41,8 +41,8 @@ type Initramfsed struct {
 const bootLimit = 1 << 30
 
 // Initramfs makes initramfs and UKI for an image's kernel, and no disk. The
-// command line of the UKI is opt.Boot.Append alone: which disk to boot is found
-// by the partition that the UKI was started from.
+// command line of the UKI is opt.Boot.Append and what the image adds: which disk
+// to boot is found by the partition that the UKI was started from.
 func Initramfs(ctx context.Context, opt InitramfsOptions) (*Initramfsed, error) {
 	im, err := updater.OpenImage(ctx, opt.Ref, opt.Source, opt.Progress)
 	if err != nil {
@@ -70,7 +70,7 @@ func Initramfs(ctx context.Context, opt InitramfsOptions) (*Initramfsed, error) 
 	if err != nil {
 		return nil, fmt.Errorf("reading the kernel: %w", err)
 	}
-	b := &bootFiles{kernel: files[kernel.Path], cmdline: strings.Join(opt.Boot.Append, " "), arch: desc.Architecture}
+	b := &bootFiles{kernel: files[kernel.Path], kargs: desc.Kargs, cmdline: join(strings.Join(opt.Boot.Append, " "), desc.Kargs), arch: desc.Architecture}
 	if err := b.build(t, kernel.Release, planModules{ctx, plan, kernel.Modules}, osRelease(&desc)); err != nil {
 		return nil, err
 	}

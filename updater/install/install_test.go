@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/initramfs/build"
@@ -24,8 +26,9 @@ import (
 	ut "github.com/abupdate/abupdate/updater/updatertest"
 )
 
-// bootable adds what the initramfs wants: every module is built in.
-func bootable(im ut.Image) ut.Image {
+// bootable adds what the initramfs wants: every module is built in. More files
+// are given as path and content.
+func bootable(im ut.Image, files ...string) ut.Image {
 	release := im.Kernel
 	if release == "" {
 		release = ut.Kernel
@@ -35,6 +38,9 @@ func bootable(im ut.Image) ut.Image {
 		builtin.WriteString("kernel/" + strings.TrimPrefix(name, "?") + ".ko\n")
 	}
 	im.Files = map[string]string{"usr/lib/modules/" + release + "/modules.builtin": builtin.String()}
+	for i := 0; i < len(files); i += 2 {
+		im.Files[files[i]] = files[i+1]
+	}
 	return im
 }
 
@@ -42,6 +48,7 @@ var images, removeImages = ut.Shared(map[string]ut.Image{
 	"v1":     bootable(ut.Image{Version: "1.0", Noise: 200_000}),
 	"golden": bootable(ut.Image{Version: "0.9", Noise: 100_000}),
 	"kernel": bootable(ut.Image{Version: "2.0", Kernel: "6.9.9"}),
+	"kargs":  bootable(ut.Image{Version: "1.0"}, "usr/lib/abupdate/kargs.d/a.toml", "kargs = ['quiet']\n"),
 	"large":  bootable(ut.Image{Version: "2.0", Noise: 3 << 20}),
 	"none":   {Version: "1.0", Kernel: ut.NoKernel},
 	"arm64":  bootable(ut.Image{Version: "1.0", Arch: "arm64"}),
@@ -157,6 +164,20 @@ func TestImage(t *testing.T) {
 	}
 }
 
+// readSelector reads the UKI from the ESP.
+func readSelector(t *testing.T, d onDisk) build.UKIOptions {
+	t.Helper()
+	loader, err := disk.ReadESP(d.disk, updater.LoaderPath("amd64"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	uki, err := build.ReadUKI(bytes.NewReader(loader))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uki
+}
+
 func TestImageSelector(t *testing.T) {
 	dir := images(t)
 	opt := options(t, dir, "v1")
@@ -168,14 +189,7 @@ func TestImageSelector(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := read(t, path)
-	loader, err := disk.ReadESP(d.disk, updater.LoaderPath("amd64"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	uki, err := build.ReadUKI(bytes.NewReader(loader))
-	if err != nil {
-		t.Fatal(err)
-	}
+	uki := readSelector(t, d)
 	wantLine := "console=tty0 console=ttyS0 panic=5 abupdate.disk=" + d.disk.StatePartition().GUID + " abupdate.debug nokaslr"
 	if uki.Uname != ut.Kernel || string(uki.Linux) != "kernel "+ut.Kernel || uki.Cmdline != wantLine || made.Cmdline != wantLine {
 		t.Errorf("UKI has uname %q, kernel %q, command line %q; want that of the image and %q", uki.Uname, uki.Linux, uki.Cmdline, wantLine)
@@ -196,8 +210,9 @@ func TestImageSelector(t *testing.T) {
 	}
 }
 
-// An update with another kernel cannot be started by the selector on the ESP.
-func TestApplyKnowsTheSelectorsKernel(t *testing.T) {
+// The selector on the ESP says that it starts other kernels, so that an
+// update may bring one.
+func TestApplyKnowsTheSelector(t *testing.T) {
 	dir := images(t)
 	path := filepath.Join(t.TempDir(), "disk.raw")
 	if _, err := install.Image(t.Context(), options(t, dir, "v1"), path, install.FormatRaw); err != nil {
@@ -208,9 +223,41 @@ func TestApplyKnowsTheSelectorsKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer sys.Close()
-	_, err = sys.Apply(t.Context(), updater.ApplyOptions{Ref: "oci:" + dir + ":kernel"})
-	if fault.KindOf(err) != fault.Refused || !strings.Contains(err.Error(), "6.9.9") || !strings.Contains(err.Error(), ut.Kernel) {
-		t.Errorf("Apply() = %v; want it refused, both releases named", err)
+	st, err := sys.Status()
+	if want := (updater.Selector{Kernel: ut.Kernel, Kexec: true}); err != nil || st.Selector == nil || *st.Selector != want {
+		t.Errorf("selector in status = %+v, %v; want %+v", st.Selector, err, want)
+	}
+	if made, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: "oci:" + dir + ":kernel"}); err != nil || made.Kernel != "6.9.9" {
+		t.Errorf("Apply() = %+v, %v; want an update with another kernel", made, err)
+	}
+}
+
+// What the image adds to the command line is on it, and the initramfs knows
+// which words these are.
+func TestImageWithKargs(t *testing.T) {
+	dir := images(t)
+	path := filepath.Join(t.TempDir(), "disk.raw")
+	opt := options(t, dir, "kargs")
+	opt.Boot.Append = []string{"mine"}
+	made, err := install.Image(t.Context(), opt, path, install.FormatRaw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(made.Cmdline, " mine quiet") || made.Kargs != "quiet" {
+		t.Errorf("command line %q, kargs %q; want the image's after mine", made.Cmdline, made.Kargs)
+	}
+	raw := readSelector(t, read(t, path))
+	zr, err := zstd.NewReader(bytes.NewReader(raw.Initrd))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer zr.Close()
+	cpio, err := io.ReadAll(zr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(cpio, []byte("etc/abupdate/kargs\x00")) || raw.Cmdline != made.Cmdline {
+		t.Errorf("the initramfs has no list of the image's words, or the UKI has the command line %q", raw.Cmdline)
 	}
 }
 

@@ -47,7 +47,8 @@ var mayImport = map[string]string{
 
 	// From an image to bytes: ref -> entries -> squashfs. Neither end knows of
 	// the other, nor of disks.
-	"oci":             "",
+	"internal/wire":   "",
+	"oci":             "internal/wire",
 	"squashfs":        "",
 	"updater/compose": "oci squashfs verity",
 
@@ -61,9 +62,9 @@ var mayImport = map[string]string{
 	"updater/lint":      "partitions",
 	"updater/delta":     "verity",
 	"updater/diff":      "bootctl updater/delta verity",
-	"updater":           "bootctl initramfs/build internal/unsquash oci partitions partitions/disk squashfs updater/compose updater/delta updater/diff verity verity/dm",
+	"updater":           "bootctl initramfs/build internal/unsquash internal/wire oci partitions partitions/disk squashfs updater/compose updater/delta updater/diff verity verity/dm",
 	"updater/install":   "bootctl initramfs/build oci partitions partitions/disk squashfs updater updater/compose verity",
-	"cmd/abupdate":      "bootctl initramfs/build internal/demo oci partitions partitions/disk squashfs updater updater/compose updater/diff updater/install updater/lint updater/units verity",
+	"cmd/abupdate":      "bootctl initramfs/build internal/demo internal/wire oci partitions partitions/disk squashfs updater updater/compose updater/diff updater/install updater/lint updater/units verity",
 
 	// The demo drives the command in a virtual machine.
 	"internal/vm":          "",

@@ -1,0 +1,104 @@
+package wire_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/abupdate/abupdate/internal/wire"
+	"github.com/google/go-cmp/cmp"
+)
+
+// at rewrites addresses to another host; those below /private are not there.
+func at(host string) func(*url.URL) *url.URL {
+	return func(u *url.URL) *url.URL {
+		if strings.HasPrefix(u.Path, "/private") {
+			return nil
+		}
+		c := *u
+		c.Host = host
+		return &c
+	}
+}
+
+func TestChain(t *testing.T) {
+	for _, tt := range []struct {
+		name, method, path, ranged string
+		answers                    map[string]int // by host; 0 is a broken connection
+		failures                   int            // before
+		want                       []string       // asked
+		status                     int            // 0 for an error
+	}{
+		{"first has it", "GET", "/x", "", map[string]int{"m1": 200}, 0, []string{"m1"}, 200},
+		{"first lacks it", "GET", "/x", "", map[string]int{"m1": 404, "m2": 200}, 0, []string{"m1", "m2"}, 200},
+		{"first wants credentials", "HEAD", "/x", "", map[string]int{"m1": 401, "m2": 200}, 0, []string{"m1", "m2"}, 200},
+		{"both broken", "GET", "/x", "", map[string]int{"h": 200}, 0, []string{"m1", "m2", "h"}, 200},
+		{"nobody has it", "GET", "/x", "", map[string]int{"m1": 503, "m2": 404, "h": 404}, 0, []string{"m1", "m2", "h"}, 404},
+		{"all broken", "GET", "/x", "", nil, 0, []string{"m1", "m2", "h"}, 0},
+		{"no ranges at the first", "GET", "/x", "bytes=0-1", map[string]int{"m1": 200, "m2": 206}, 0, []string{"m1", "m2"}, 206},
+		{"no ranges anywhere", "GET", "/x", "bytes=0-1", map[string]int{"m1": 200, "m2": 416, "h": 200}, 0, []string{"m1", "m2", "h"}, 200},
+		{"what writes", "PUT", "/x", "", map[string]int{"m1": 200, "h": 201}, 0, []string{"h"}, 201},
+		{"what mirrors do not have", "GET", "/private/x", "", map[string]int{"m1": 200, "h": 200}, 0, []string{"h"}, 200},
+		{"broken before", "GET", "/x", "", map[string]int{"m1": 200, "m2": 200}, 1, []string{"m2"}, 200},
+		{"broken twice", "GET", "/x", "", map[string]int{"m1": 200, "m2": 200, "h": 200}, 2, []string{"h"}, 200},
+		{"broken three times", "GET", "/x", "", map[string]int{"m1": 200}, 3, []string{"m1"}, 200},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var asked []string
+			inner := roundTrip(func(req *http.Request) (*http.Response, error) {
+				asked = append(asked, req.URL.Host)
+				if auth := req.Header.Get("Authorization"); (auth != "") != (req.URL.Host == "h") {
+					t.Errorf("%s gets credentials %q", req.URL.Host, auth)
+				}
+				if tt.answers[req.URL.Host] == 0 {
+					return nil, errBroken
+				}
+				return answer(req, tt.answers[req.URL.Host], ""), nil
+			})
+			clk := newClock()
+			c := wire.New(clk.use(wire.Options{}))
+			chain := wire.Chain(wire.Endpoint{Rewrite: at("m1"), Transport: inner}, wire.Endpoint{Rewrite: at("m2"), Transport: inner}, wire.Endpoint{Transport: inner})
+			tries := c.Tries()
+			for range tt.failures {
+				tries.Again(t.Context())
+			}
+			req, err := http.NewRequestWithContext(wire.WithTries(t.Context(), tries), tt.method, "https://h"+tt.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "secret")
+			if tt.ranged != "" {
+				req.Header.Set("Range", tt.ranged)
+			}
+			resp, err := chain.RoundTrip(req)
+			if tt.status == 0 && !errors.Is(err, errBroken) || tt.status != 0 && (err != nil || resp.StatusCode != tt.status) {
+				t.Errorf("answer %v, %v; want %d", resp, err, tt.status)
+			}
+			if diff := cmp.Diff(tt.want, asked); diff != "" {
+				t.Errorf("asked (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestChainEnds asks nobody else when the context is done.
+func TestChainEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := 0
+	inner := roundTrip(func(*http.Request) (*http.Response, error) {
+		asked++
+		cancel()
+		return nil, ctx.Err()
+	})
+	chain := wire.Chain(wire.Endpoint{Rewrite: at("m1"), Transport: inner}, wire.Endpoint{Rewrite: at("m2"), Transport: inner}, wire.Endpoint{Transport: inner})
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://h/x", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := chain.RoundTrip(req); !errors.Is(err, context.Canceled) || asked != 1 {
+		t.Errorf("error %v after %d requests; want one", err, asked)
+	}
+}

@@ -1,0 +1,80 @@
+package wire
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// Bounds of patience.
+const (
+	maxFailures = 4                      // in a row, without RetryFor
+	firstPause  = 200 * time.Millisecond // doubled with each failure
+	maxPause    = time.Minute
+	maxAfter    = 30 * time.Second // of Retry-After, without RetryFor
+)
+
+// A Tries counts how often in a row something went wrong. It belongs to one
+// transfer, not to several goroutines at once.
+type Tries struct {
+	c        *Client
+	failures int
+	since    time.Time // of the first failure in a row
+}
+
+// Tries begins to count.
+func (c *Client) Tries() *Tries { return &Tries{c: c} }
+
+// Progress says that the transfer got further.
+func (t *Tries) Progress() { t.failures = 0 }
+
+// Again takes note of a failure and waits until it is time for another try. It
+// returns false when there is to be none: patience is at its end, or the
+// context.
+func (t *Tries) Again(ctx context.Context) bool { return t.again(ctx, 0) }
+
+// again waits no shorter than the server asked for, if patience lasts.
+func (t *Tries) again(ctx context.Context, after time.Duration) bool {
+	now := t.c.opt.Now()
+	if t.failures++; t.failures == 1 {
+		t.since = now
+	}
+	d := pause(t.failures)
+	if limit := t.c.opt.RetryFor; limit > 0 {
+		left := limit - now.Sub(t.since)
+		if left <= 0 {
+			return false
+		}
+		d = min(max(d, after), left)
+	} else {
+		if t.failures > maxFailures {
+			return false
+		}
+		d = max(d, min(after, maxAfter))
+	}
+	return t.c.opt.Sleep(ctx, d) == nil
+}
+
+// pause is how long to wait after n failures: twice as long each time, and a
+// quarter more or less, so that many devices that failed together do not come
+// back together.
+func pause(n int) time.Duration {
+	d := maxPause
+	if n < 10 {
+		d = min(d, firstPause<<(n-1))
+	}
+	return d*3/4 + rand.N(d/2)
+}
+
+type triesKey struct{}
+
+// WithTries lets requests under ctx share one count with the transfer that they
+// belong to.
+func WithTries(ctx context.Context, t *Tries) context.Context {
+	return context.WithValue(ctx, triesKey{}, t)
+}
+
+func triesOf(ctx context.Context) *Tries {
+	t, _ := ctx.Value(triesKey{}).(*Tries)
+	return t
+}

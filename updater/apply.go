@@ -22,6 +22,9 @@ type ApplyOptions struct {
 	// written, so that what its files say is checked while the other slot
 	// still holds what it held. The layers are then read twice.
 	CheckFirst bool
+	// StageOnly leaves the slot held: whole, and the next boot what it was.
+	// Another Apply of the same image without it, or Switch, switches.
+	StageOnly bool
 	// DryRun stops when all that can be checked is checked.
 	DryRun   bool
 	Progress Progress
@@ -47,13 +50,14 @@ type Applied struct {
 	DryRun        bool  `json:"dry_run,omitempty"`
 	Update        bool  `json:"update"` // made by build; else an ordinary image
 	Reused        bool  `json:"reused"` // the slot held all of it, verified
+	Held          bool  `json:"held"`   // not switched to
 	// Dropped counts the extended attributes that were left out, by name.
 	Dropped map[string]int `json:"dropped_xattrs,omitempty"`
 }
 
 // Apply writes an image into the slot that is not running and stages it. When
-// it returns nil the next boot tries the new system; when it returns an error
-// the next boot is what it was before. Killed at any point and called again,
+// it returns nil the next boot tries the new system, unless StageOnly; when it
+// returns an error the next boot is what it was before. Killed at any point and called again,
 // it finishes.
 func (s *System) Apply(ctx context.Context, opt ApplyOptions) (*Applied, error) {
 	state, err := s.load()
@@ -136,7 +140,7 @@ func (a *apply) reference() (string, error) {
 
 // preflight checks what is known before the layers are read.
 func (a *apply) preflight() error {
-	if err := checkDigests(a.state, a.facts, a.slot, a.opt.Allow, a.img.Digest()); err != nil {
+	if err := a.checkDigest(a.img.Digest()); err != nil {
 		return err
 	}
 	if err := checkImage(a.facts, a.img); err != nil {
@@ -149,7 +153,7 @@ func (a *apply) preflight() error {
 	if a.desc, err = a.source.describe(); err != nil {
 		return err
 	}
-	if err := checkDigests(a.state, a.facts, a.slot, a.opt.Allow, a.desc.SourceDigest); err != nil {
+	if err := a.checkDigest(a.desc.SourceDigest); err != nil {
 		return err
 	}
 	if err := checkManifest(a.facts, a.desc, a.opt.Allow); err != nil {
@@ -181,7 +185,7 @@ func (a *apply) result() *Applied {
 	return &Applied{
 		Slot: a.slot, Version: a.desc.Version, Image: a.img.Reference().String(), Digest: a.img.Digest(),
 		RootHash: a.desc.RootHash, Kernel: a.desc.Kernel, ImageBytes: a.desc.ImageBytes, KeptBytes: a.kept,
-		DryRun: a.opt.DryRun, Update: a.img.IsUpdate(), Reused: a.reused,
+		DryRun: a.opt.DryRun, Update: a.img.IsUpdate(), Reused: a.reused, Held: a.opt.StageOnly,
 		Dropped: a.source.dropped(),
 	}
 }

@@ -93,11 +93,18 @@ func (a *apply) giveUp(ctx context.Context, cause error) error {
 	return fmt.Errorf("%w; slot %v is empty now, the system that runs is as it was", cause, a.slot)
 }
 
-// stage saves what makes the slot boot: the commit point.
+// stage saves what makes the slot boot: the commit point. With StageOnly the
+// slot is held instead.
 func (a *apply) stage() error {
-	a.state = a.state.Stage(a.slot, bootctl.SlotInfo{
+	info := bootctl.SlotInfo{
 		Version: a.desc.Version, Digest: a.img.Digest(), RootHash: a.desc.RootHash, Image: Origin(a.img.Reference()),
-	})
+		Downgrade: a.opt.Allow.Downgrade && a.state.BelowFloor(a.desc.Version),
+	}
+	if a.opt.StageOnly {
+		a.state = a.state.Hold(a.slot, info)
+	} else {
+		a.state = a.state.Stage(a.slot, info)
+	}
 	return a.save(a.state)
 }
 
@@ -105,7 +112,9 @@ func (a *apply) stage() error {
 // allowed to boot: after a rollback it needs no second download.
 func (a *apply) reusable(ctx context.Context) bool {
 	old := a.state.Slot(a.slot)
-	if old.Status != bootctl.Good && old.Status != bootctl.Bad && old.Status != bootctl.Pending {
+	switch old.Status {
+	case bootctl.Good, bootctl.Bad, bootctl.Pending, bootctl.Held:
+	default:
 		return false
 	}
 	// An ordinary image has no root hash before it is packed; the same

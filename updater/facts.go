@@ -17,11 +17,12 @@ type facts struct {
 	manifest     *manifest.Manifest // of that slot, nil when it has none
 	architecture string
 	selector     Selector
+	state        bootctl.State
 }
 
 // facts reads what there is to know about the device.
 func (s *System) facts(state bootctl.State) facts {
-	f := facts{slot: s.bootedSlot()}
+	f := facts{slot: s.bootedSlot(), state: state}
 	if f.slot == bootctl.SlotNone {
 		f.slot = state.Inactive(bootctl.SlotNone).Other()
 	}

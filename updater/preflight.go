@@ -1,39 +1,42 @@
 package updater
 
 import (
-	"strings"
+	"fmt"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
-	"github.com/abupdate/abupdate/updater/compose"
 )
 
 // Allow lists what an Apply may do though it would refuse.
 type Allow struct {
-	Downgrade bool // a version lower than the running one
+	Downgrade bool // a version lower than the running one, or than the floor
 	Denied    bool // an image that fell back on this device
 	Same      bool // the image that runs already
 }
 
-// checkDigests refuses what is there already and what failed here. More than
+// checkDigest refuses what is there already and what failed here. More than
 // one digest may name an update: its own and that of the image it was built
 // from.
-func checkDigests(state bootctl.State, f facts, slot bootctl.Slot, allow Allow, digests ...string) error {
-	for _, digest := range digests {
-		if digest == "" {
-			continue
+func (a *apply) checkDigest(digest string) error {
+	if digest == "" {
+		return nil
+	}
+	state, running := &a.state, a.facts.slot
+	if running.IsRoot() && state.Slot(running).Digest == digest && !a.opt.Allow.Same {
+		return fault.Errorf(fault.Nothing, "nothing to do: %s is in slot %v, which is %s", digest, running, state.Slot(running).Status)
+	}
+	if waits := state.Slot(a.slot); waits.Digest == digest && !a.opt.Allow.Same {
+		switch {
+		case waits.Status == bootctl.Pending && state.Active() == a.slot:
+			return fault.Errorf(fault.Nothing, "nothing to do: %s is staged in slot %v already", digest, a.slot)
+		case waits.Status == bootctl.Held && a.opt.StageOnly:
+			return fault.Errorf(fault.Nothing, "nothing to do: %s is held in slot %v already", digest, a.slot)
 		}
-		if f.slot.IsRoot() && state.Slot(f.slot).Digest == digest && !allow.Same {
-			return fault.Errorf(fault.Nothing, "nothing to do: %s is in slot %v, which is %s", digest, f.slot, state.Slot(f.slot).Status)
-		}
-		if other := state.Slot(slot); other.Status == bootctl.Pending && other.Digest == digest && state.Active() == slot && !allow.Same {
-			return fault.Errorf(fault.Nothing, "nothing to do: %s is staged in slot %v already", digest, slot)
-		}
-		if state.IsDenied(digest) && !allow.Denied {
-			return fault.Errorf(fault.Refused, "image %s failed on this device before (--allow-denied tries it again)", digest)
-		}
+	}
+	if state.IsDenied(digest) && !a.opt.Allow.Denied {
+		return fault.Errorf(fault.Refused, "image %s failed on this device before (--allow-denied tries it again)", digest)
 	}
 	return nil
 }
@@ -56,18 +59,28 @@ func checkManifest(f facts, m manifest.Manifest, allow Allow) error {
 	if err := checkKernel(f.selector, m); err != nil {
 		return err
 	}
-	if f.manifest == nil {
-		return nil
+	if f.manifest != nil {
+		if err := checkRunning(f.manifest, m, allow); err != nil {
+			return err
+		}
 	}
-	if want := f.manifest.Compatible; want != "" && m.Compatible != want {
+	if err := f.state.CheckFloor(m.Version); err != nil && !allow.Downgrade {
+		return fmt.Errorf("%w (--allow-downgrade takes it)", err)
+	}
+	return nil
+}
+
+// checkRunning compares a system with the one that runs.
+func checkRunning(runs *manifest.Manifest, m manifest.Manifest, allow Allow) error {
+	if want := runs.Compatible; want != "" && m.Compatible != want {
 		return fault.Errorf(fault.Refused, "%s is for %q; the device is %q", named(m), m.Compatible, want)
 	}
-	running := f.manifest.Version
-	if m.MinVersion != "" && ordered(running) && bootctl.CompareVersions(running, m.MinVersion) < 0 {
-		return fault.Errorf(fault.Refused, "%s asks for version %s or later first; the device runs %s", named(m), m.MinVersion, running)
+	ordered := bootctl.Ordered(runs.Version)
+	if m.MinVersion != "" && ordered && bootctl.CompareVersions(runs.Version, m.MinVersion) < 0 {
+		return fault.Errorf(fault.Refused, "%s asks for version %s or later first; the device runs %s", named(m), m.MinVersion, runs.Version)
 	}
-	if !allow.Downgrade && m.Version != "" && ordered(running) && ordered(m.Version) && bootctl.CompareVersions(m.Version, running) < 0 {
-		return fault.Errorf(fault.Refused, "version %s is lower than the running %s (--allow-downgrade takes it)", m.Version, running)
+	if !allow.Downgrade && ordered && bootctl.Ordered(m.Version) && bootctl.CompareVersions(m.Version, runs.Version) < 0 {
+		return fault.Errorf(fault.Refused, "version %s is lower than the running %s (--allow-downgrade takes it)", m.Version, runs.Version)
 	}
 	return nil
 }
@@ -93,7 +106,3 @@ func named(m manifest.Manifest) string {
 	}
 	return "version " + m.Version
 }
-
-// ordered says whether a version has an order: those made from digests have
-// none.
-func ordered(version string) bool { return !strings.HasPrefix(version, compose.DigestVersion) }

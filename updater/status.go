@@ -18,6 +18,10 @@ type Status struct {
 	// Rollback the one that rollback would go to; null when there is none.
 	Pending  *bootctl.Slot `json:"pending"`
 	Rollback *bootctl.Slot `json:"rollback"`
+	// Held is the slot with an update that waits to be switched to.
+	Held *bootctl.Slot `json:"held"`
+	// Floor is the version below which an update is refused.
+	Floor string `json:"floor,omitempty"`
 	// Fallback says why the device does not run what it was told to run.
 	Fallback *string               `json:"fallback"`
 	Slots    map[string]SlotStatus `json:"slots"`
@@ -39,6 +43,7 @@ type SlotStatus struct {
 	TriesLeft    uint8          `json:"tries_left"`
 	Order        uint32         `json:"order"`
 	FailedBoots  uint8          `json:"failed_boots,omitempty"`
+	Kept         bool           `json:"kept,omitempty"` // boots on unconfirmed: there is no other good slot
 	LastFailure  string         `json:"last_failure,omitempty"`
 	ImageBytes   int64          `json:"image_bytes,omitempty"`
 	SlotBytes    int64          `json:"slot_bytes"`
@@ -54,7 +59,7 @@ func (s *System) Status() (*Status, error) {
 	}
 	st := &Status{
 		Disk: s.name, Next: state.Active(), Slots: make(map[string]SlotStatus),
-		Reset: state.Reset, Denied: state.Denied, Events: state.Events,
+		Floor: state.Floor, Reset: state.Reset, Denied: state.Denied, Events: state.Events,
 	}
 	if s.booted != nil {
 		st.Booted = &s.booted.Slot
@@ -67,8 +72,11 @@ func (s *System) Status() (*Status, error) {
 	}
 	for _, slot := range []bootctl.Slot{bootctl.SlotA, bootctl.SlotB} {
 		st.Slots[slot.String()] = s.slotStatus(slot, *state.Slot(slot))
-		if state.Slot(slot).Status == bootctl.Pending {
+		switch state.Slot(slot).Status {
+		case bootctl.Pending:
 			st.Pending = &slot
+		case bootctl.Held:
+			st.Held = &slot
 		}
 	}
 	if _, err := s.disk.SlotPartition(bootctl.SlotRecovery); err == nil {
@@ -83,7 +91,7 @@ func (s *System) Status() (*Status, error) {
 func (s *System) slotStatus(slot bootctl.Slot, e bootctl.SlotState) SlotStatus {
 	st := SlotStatus{
 		State: e.Status, Version: e.Version, Image: e.Image, Digest: e.Digest, RootHash: e.RootHash,
-		TriesLeft: e.TriesLeft, Order: e.Order, FailedBoots: e.FailedBoots, LastFailure: e.LastFailure,
+		TriesLeft: e.TriesLeft, Order: e.Order, FailedBoots: e.FailedBoots, Kept: e.Kept, LastFailure: e.LastFailure,
 	}
 	if sec, err := s.slot(slot); err == nil {
 		st.SlotBytes = sec.Size()
@@ -93,7 +101,7 @@ func (s *System) slotStatus(slot bootctl.Slot, e bootctl.SlotState) SlotStatus {
 		if slot == bootctl.SlotRecovery {
 			st.State = bootctl.Empty
 		}
-		if whole := e.Status == bootctl.Pending || e.Status == bootctl.Good; !isEmpty(err) || whole {
+		if whole := e.Status == bootctl.Pending || e.Status == bootctl.Good || e.Status == bootctl.Held; !isEmpty(err) || whole {
 			st.Problem = err.Error()
 		}
 		return st

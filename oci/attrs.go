@@ -50,16 +50,22 @@ func (t *attrTable) add() uint64 {
 func (t *attrTable) xattrs(n uint64) []fstree.Xattr {
 	var set []fstree.Xattr
 	names := t.names(n)
-	for i := 0; i < len(names); i += 2 {
+	for i := 0; i+1 < len(names); i += 2 {
 		set = append(set, fstree.Xattr{Name: names[i], Value: []byte(names[i+1])})
 	}
 	return set
 }
 
 func (t *attrTable) names(n uint64) []string {
+	if n >= uint64(len(t.sets)) {
+		return nil
+	}
 	var out []string
 	for rest := t.sets[n]; rest != ""; {
 		size, width := binary.Uvarint([]byte(rest[:min(len(rest), binary.MaxVarintLen64)]))
+		if width <= 0 || size > uint64(len(rest)-width) {
+			return nil
+		}
 		rest = rest[width:]
 		out = append(out, rest[:size])
 		rest = rest[size:]

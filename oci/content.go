@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"archive/tar"
 	"cmp"
 	"context"
 	"fmt"
@@ -38,9 +37,10 @@ func (rd *reader) again(ctx context.Context, p *Plan, missing []pick) error {
 	})
 }
 
-// A pass reads layers that hold picks once more. Begin is told of each layer
-// and returns who counts its bytes; take gets the picks of one entry, of which
-// there are several when its layer is listed several times.
+// A pass reads layers that hold picks once more, or takes what is at hand.
+// Begin is told of each layer that is read, and returns who counts its bytes;
+// take gets the picks of one entry, of which there are several when its layer
+// is listed several times.
 func (p *Plan) pass(ctx context.Context, picks []pick, begin func(layer int) func(int64), take takeFunc) error {
 	slices.SortFunc(picks, func(a, b pick) int {
 		return cmp.Or(cmp.Compare(b.at.layer(), a.at.layer()), cmp.Compare(a.at, b.at), cmp.Compare(a.node, b.node))
@@ -48,8 +48,9 @@ func (p *Plan) pass(ctx context.Context, picks []pick, begin func(layer int) fun
 	for len(picks) > 0 {
 		layer := picks[0].at.layer()
 		n := count(picks, func(pk pick) bool { return pk.at.layer() == layer })
-		if err := p.passLayer(ctx, layer, picks[:n], begin(layer), take); err != nil {
-			return err
+		late := &latePass{open: func() (*tarPass, error) { return p.img.openAgain(ctx, layer, begin(layer)) }}
+		if err := p.passLayer(ctx, layer, picks[:n], late, take); err != nil {
+			return p.img.explain(layer, err)
 		}
 		picks = picks[n:]
 	}
@@ -66,43 +67,36 @@ func count(picks []pick, ok func(pick) bool) int {
 	return len(picks)
 }
 
-func (p *Plan) passLayer(ctx context.Context, layer int, picks []pick, progress func(int64), take takeFunc) error {
-	desc := p.img.manifest.Layers[layer]
-	blob, err := p.img.src.again(ctx, desc, progress)
-	if err != nil {
-		return p.img.explain(layer, err)
+func (p *Plan) passLayer(ctx context.Context, layer int, picks []pick, late *latePass, take takeFunc) error {
+	defer late.close()
+	paths := p.local.layer(p.img, layer).paths(picks)
+	err := p.take(picks, func(at origin, size int64) (io.Reader, error) {
+		path, ok := paths[at.ordinal()]
+		if !ok {
+			return late.entry(at.ordinal(), size)
+		}
+		return &localFile{ctx: ctx, files: p.local.Files, path: path, ordinal: at.ordinal(), size: size, late: late}, nil
+	}, take)
+	if late.pass != nil {
+		err = late.pass.verdict(err)
 	}
-	lr, err := openLayer(ctx, blob, desc, nil)
-	if err != nil {
-		return p.img.explain(layer, err)
-	}
-	defer lr.Close()
-	if err := lr.verdict(p.take(lr, picks, take)); err != nil {
-		return p.img.explain(layer, err)
-	}
-	return nil
+	return err
 }
 
 // take goes through a layer up to the last pick.
-func (p *Plan) take(lr io.Reader, picks []pick, take takeFunc) error {
-	tr := tar.NewReader(lr)
-	for next := uint32(0); len(picks) > 0; {
+func (p *Plan) take(picks []pick, open func(at origin, size int64) (io.Reader, error), take takeFunc) error {
+	for len(picks) > 0 {
 		at := picks[0].at
 		n := count(picks, func(pk pick) bool { return pk.at == at })
-		same, path := picks[:n], p.Tree.Path(picks[0].node)
+		same := picks[:n]
 		picks = picks[n:]
-		var th *tar.Header
-		for ; next <= at.ordinal(); next++ {
-			var err error
-			if th, err = tr.Next(); err != nil {
-				return fmt.Errorf("entry %q: %w", path, noEOF(err))
-			}
+		size := p.Tree.Size(same[0].node)
+		r, err := open(at, size)
+		if err == nil {
+			err = take(same, size, r)
 		}
-		if size := p.Tree.Size(same[0].node); th.Size != size {
-			return fault.Errorf(fault.Verify, "entry %q: has %d bytes now; had %d", path, th.Size, size)
-		}
-		if err := take(same, th.Size, tr); err != nil {
-			return fmt.Errorf("entry %q: %w", path, err)
+		if err != nil {
+			return fmt.Errorf("entry %q: %w", p.Tree.Path(same[0].node), err)
 		}
 	}
 	return nil

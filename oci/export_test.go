@@ -54,8 +54,8 @@ func diffID(b []byte) v1.Hash {
 
 // HeaderBytes reads one layer and returns the memory that its headers take.
 func HeaderBytes(img *Image) (bytes, entries int, err error) {
-	rd := newReader(img, nil)
-	if err := rd.read(context.Background(), 0); err != nil {
+	rd := newReader(img, nil, ReadOptions{})
+	if err := rd.layer(context.Background(), 0); err != nil {
 		return 0, 0, err
 	}
 	for _, p := range rd.layers[0].pages {
@@ -90,3 +90,46 @@ func (memoryFiles) Close() error { return nil }
 
 // WeakHash makes paths collide that are looked up by hash.
 func WeakHash(img *Image) { img.hashMask = 7 }
+
+// CountFetches counts how often layers are opened from now on.
+func CountFetches(img *Image) *int {
+	c := &countingSource{source: img.src}
+	img.src = c
+	return &c.n
+}
+
+type countingSource struct {
+	source
+	n int
+}
+
+func (c *countingSource) blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+	c.n++
+	return c.source.blob(ctx, d)
+}
+
+func (c *countingSource) again(ctx context.Context, d v1.Descriptor, count func(int64)) (io.ReadCloser, error) {
+	c.n++
+	return c.source.again(ctx, d, count)
+}
+
+// DrainLayers goes through all entries of all layers of a list.
+func DrainLayers(l *LayerList) (entries int, err error) {
+	for i := range l.layers {
+		for _, err := range l.layers[i].entries() {
+			if err != nil {
+				return entries, err
+			}
+			entries++
+		}
+	}
+	return entries, nil
+}
+
+// Corrupt changes a byte of a layer.
+func Corrupt(img *Image, i int) {
+	d := img.manifest.Layers[i].Digest
+	b := bytes.Clone(img.src.(memorySource)[d])
+	b[len(b)/2] ^= 1
+	img.src.(memorySource)[d] = b
+}

@@ -62,6 +62,9 @@ type record struct {
 	droppedSet uint32
 }
 
+// hasContent says whether r is a file of more than no bytes.
+func (r *record) hasContent() bool { return r.kind == object && r.Type == fstree.Regular && r.Size > 0 }
+
 const (
 	logPageBytes = 16 << 10
 

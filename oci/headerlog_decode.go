@@ -6,12 +6,13 @@ import (
 	"github.com/abupdate/abupdate/internal/fstree"
 )
 
-// A logDecoder reads a page of a headerLog. The bytes are our own, so nothing
-// is checked that encode promises.
+// A logDecoder reads a page of a headerLog. Bad says that the page was not one:
+// the last record is then none.
 type logDecoder struct {
 	logState
 	buf   []byte
 	attrs *attrTable
+	bad   bool
 }
 
 func (d *logDecoder) next() record {
@@ -25,6 +26,10 @@ func (d *logDecoder) next() record {
 		r.kind = opaque
 	default:
 		r.Type = fstree.Type(tag & tagMask)
+		if r.Type < fstree.Regular || r.Type > fstree.Hardlink {
+			d.bad = true
+			return r
+		}
 	}
 	if tag&flagGap != 0 {
 		d.ordinal += uint32(d.uvarint())
@@ -50,10 +55,10 @@ func (d *logDecoder) object(tag byte, r *record) {
 	d.mtime += d.varint()
 	r.ModTime = d.mtime
 	if tag&flagXattrs != 0 {
-		r.Xattrs = d.attrs.xattrs(d.uvarint())
+		r.Xattrs = d.attrs.xattrs(d.set())
 	}
 	if tag&flagDropped != 0 {
-		r.droppedSet = uint32(d.uvarint()) + 1
+		r.droppedSet = uint32(d.set()) + 1
 	}
 	switch r.Type {
 	case fstree.Regular:
@@ -79,20 +84,41 @@ func (d *logDecoder) nextContent() fstree.Content {
 	return c
 }
 
+// set reads the number of a set in attrs.
+func (d *logDecoder) set() uint64 {
+	n := d.uvarint()
+	if n >= uint64(len(d.attrs.sets)) {
+		d.bad = true
+	}
+	return n
+}
+
 func (d *logDecoder) uvarint() uint64 {
 	u, n := binary.Uvarint(d.buf)
-	d.buf = d.buf[n:]
+	d.skip(n)
 	return u
 }
 
 func (d *logDecoder) varint() int64 {
 	i, n := binary.Varint(d.buf)
-	d.buf = d.buf[n:]
+	d.skip(n)
 	return i
+}
+
+// skip passes over n bytes; less than one is what a number that is none has.
+func (d *logDecoder) skip(n int) {
+	if n <= 0 {
+		d.bad, n = true, len(d.buf)
+	}
+	d.buf = d.buf[n:]
 }
 
 func (d *logDecoder) front(prev string) string {
 	shared, rest := d.uvarint(), d.uvarint()
+	if shared > uint64(len(prev)) || rest > uint64(len(d.buf)) {
+		d.bad = true
+		return ""
+	}
 	s := prev[:shared] + string(d.buf[:rest])
 	d.buf = d.buf[rest:]
 	return s

@@ -110,8 +110,13 @@ func read(t testing.TB, img *oci.Image) ([]found, *oci.Plan, error) {
 
 func readCollected(t testing.TB, img *oci.Image) ([]found, *oci.Plan, []collected, error) {
 	t.Helper()
+	return readCollectedWith(t, img, oci.ReadOptions{})
+}
+
+func readCollectedWith(t testing.TB, img *oci.Image, opt oci.ReadOptions) ([]found, *oci.Plan, []collected, error) {
+	t.Helper()
 	c := &collector{t: t}
-	p, err := oci.Read(context.Background(), img, c)
+	p, err := oci.ReadWith(context.Background(), img, c, opt)
 	if err != nil {
 		return nil, nil, c.files, err
 	}

@@ -21,8 +21,14 @@ type Plan struct {
 	Bytes       int64 // of all regular files
 	Unused      int64 // bytes that Contents took and that nothing names
 	SecondReads int   // layers that were read twice
+	LocalLayers int   // layers that were at hand and not fetched
+	LocalBytes  int64 // of these, compressed
+	// Layers is the list of the layers for ParseLayers, if ReadOptions asked
+	// for it.
+	Layers []byte
 
 	img     *Image
+	local   *Local
 	origins origins
 	tops    []int                  // of each layer: the highest place where it is listed
 	first   map[uint32]fstree.Node // of each object with several names
@@ -35,7 +41,10 @@ func (p *Plan) Entries() iter.Seq[fstree.Entry] { return p.Tree.Entries() }
 
 // plan flattens the layers, and reads again what is missing.
 func (rd *reader) plan(ctx context.Context) (*Plan, error) {
-	p := &Plan{Dropped: map[string]int{}, img: rd.img, first: map[uint32]fstree.Node{}, kept: map[origin][]byte{}}
+	p := &Plan{
+		Dropped: map[string]int{}, img: rd.img, local: rd.local, first: map[uint32]fstree.Node{}, kept: map[origin][]byte{},
+		LocalLayers: rd.localLayers, LocalBytes: rd.localBytes,
+	}
 	listed := make([]int, len(rd.layers))
 	for _, l := range rd.layers {
 		p.tops = append(p.tops, l.top)
@@ -43,6 +52,9 @@ func (rd *reader) plan(ctx context.Context) (*Plan, error) {
 		for ordinal, b := range l.kept {
 			p.kept[newOrigin(l.top, ordinal)] = b
 		}
+	}
+	if err := rd.list.addHeaders(rd.img, rd.layers); err != nil {
+		return nil, err
 	}
 	f, err := flatten(rd.img, rd.layers)
 	if err != nil {
@@ -57,7 +69,11 @@ func (rd *reader) plan(ctx context.Context) (*Plan, error) {
 	}
 	rd.attrs = nil
 	p.Unused = rd.given - s.usedBytes
-	return p, rd.again(ctx, p, s.missing)
+	if err := rd.again(ctx, p, s.missing); err != nil {
+		return nil, err
+	}
+	p.Layers, err = rd.list.finish(p.Tree)
+	return p, err
 }
 
 // A survey counts what the flattened tree holds, and finds the files whose
@@ -130,6 +146,7 @@ func (s *survey) count(n fstree.Node) error {
 		return nil
 	}
 	at := p.origin(n)
+	s.list.found(at, n)
 	if t.Content(n) == fstree.NoContent {
 		s.missing = append(s.missing, pick{at, n})
 	} else if !s.used[at] {

@@ -40,6 +40,22 @@ func (m *meter) add(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.p.Done += n
+	m.tell()
+}
+
+// addLocal counts what need not be fetched; less than nothing takes it back.
+func (m *meter) addLocal(n int64) {
+	if m.fn == nil || n == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.p.Done += n
+	m.p.Local += n
+	m.tell()
+}
+
+func (m *meter) tell() {
 	if d := m.p.Done - m.shown; d >= meterStep || d < 0 || m.p.Done == m.p.Total {
 		m.shown = m.p.Done
 		m.fn(m.p)

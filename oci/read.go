@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -32,6 +31,12 @@ type Contents interface {
 	File(path string, size int64, r io.Reader) (fstree.Content, error)
 }
 
+// ReadOptions says how ReadWith reads; the zero value is how Read does.
+type ReadOptions struct {
+	Local *Local // layers that need not be fetched; nil for none
+	List  bool   // make Plan.Layers
+}
+
 // Read reads an image and flattens it. Every layer is read to its end, the
 // highest first, and its digest, size and diffID are checked. The content of
 // each file that no upper layer hides goes to contents while its layer is
@@ -45,11 +50,17 @@ type Contents interface {
 // Digests are known at the end of a layer only: when Read fails, contents has
 // taken bytes that are good for nothing, and the caller must drop them.
 func Read(ctx context.Context, img *Image, contents Contents) (*Plan, error) {
+	return ReadWith(ctx, img, contents, ReadOptions{})
+}
+
+// ReadWith is Read with options. What contents gets, and the Plan but for what
+// it counts, do not depend on them.
+func ReadWith(ctx context.Context, img *Image, contents Contents, opt ReadOptions) (*Plan, error) {
 	if err := img.checkLayers(); err != nil {
 		return nil, err
 	}
 	descs, diffIDs := img.manifest.Layers, img.config.RootFS.DiffIDs
-	rd := newReader(img, contents)
+	rd := newReader(img, contents, opt)
 	seen := map[v1.Hash]int{}
 	for i := len(descs) - 1; i >= 0; i-- {
 		if j, ok := seen[descs[i].Digest]; ok && diffIDs[i] == diffIDs[j] {
@@ -59,7 +70,7 @@ func Read(ctx context.Context, img *Image, contents Contents) (*Plan, error) {
 			continue
 		}
 		seen[descs[i].Digest] = i
-		if err := rd.read(ctx, i); err != nil {
+		if err := rd.layer(ctx, i); err != nil {
 			return nil, img.explain(i, err)
 		}
 	}
@@ -107,20 +118,29 @@ type reader struct {
 	meter    *meter
 	attrs    *attrTable
 	hidden   *hiddenSet
+	local    *Local
+	list     *listWriter // nil: not wanted
 	layers   []*layerLog
 
 	entries  int
 	metadata int64
 	given    int64 // bytes that went to contents
 	keptLeft int64
+
+	localLayers int
+	localBytes  int64
 }
 
-func newReader(img *Image, contents Contents) *reader {
+func newReader(img *Image, contents Contents, opt ReadOptions) *reader {
 	layers := img.manifest.Layers
-	return &reader{
-		img: img, contents: contents, limits: img.opt.Limits.withDefaults(), meter: newMeter(img.opt, "read", layers),
+	rd := &reader{
+		img: img, contents: contents, limits: img.opt.Limits.withDefaults(), meter: newMeter(img.opt, "read", layers), local: opt.Local,
 		attrs: new(attrTable), hidden: newHiddenSet(img.mask()), layers: make([]*layerLog, len(layers)), keptLeft: keptTotal,
 	}
+	if opt.List && contents != nil {
+		rd.list = new(listWriter)
+	}
+	return rd
 }
 
 // A contentsError is one that Contents returned, not the image's fault.
@@ -137,30 +157,21 @@ func (img *Image) explain(i int, err error) error {
 	return fmt.Errorf("%s: %w", img.layerName(i), err)
 }
 
-func (rd *reader) read(ctx context.Context, i int) error {
-	desc, diffID := rd.img.manifest.Layers[i], rd.img.config.RootFS.DiffIDs[i]
-	check, err := newPlainCheck(diffID, rd.limits.LayerBytes)
-	if err != nil {
-		return err
-	}
-	blob, err := rd.img.src.blob(ctx, desc)
-	if err != nil {
-		return err
-	}
-	lr, err := openLayer(ctx, counted(blob, rd.meter.add), desc, check)
-	if err != nil {
-		return err
-	}
-	defer lr.Close()
+// layer gets the headers of layer i and gives away its contents: from what is
+// at hand if all that is needed is.
+func (rd *reader) layer(ctx context.Context, i int) error {
 	l := &layerLog{headerLog: headerLog{attrs: rd.attrs}, top: i, uses: 1}
-	err = rd.readTar(lr, l)
-	if err == nil {
-		_, err = io.Copy(io.Discard, lr) // padding behind the tar's end
+	listed := rd.local.layer(rd.img, i)
+	if listed != nil && !rd.canReplay(listed) {
+		listed = nil
 	}
-	if err := lr.verdict(err); err != nil {
-		return err
+	var err error
+	if listed != nil {
+		err = rd.replay(ctx, listed, l)
+	} else {
+		err = rd.read(ctx, l)
 	}
-	if err := check.verdict(); err != nil {
+	if err != nil {
 		return err
 	}
 	l.finish()
@@ -173,18 +184,27 @@ func (rd *reader) read(ctx context.Context, i int) error {
 	return nil
 }
 
-func (rd *reader) readTar(lr io.Reader, l *layerLog) error {
-	tr := tar.NewReader(lr)
-	for ordinal := uint32(0); ; ordinal++ {
-		th, err := tr.Next()
+func (rd *reader) read(ctx context.Context, l *layerLog) error {
+	t, err := rd.open(ctx, l.top)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	return t.end(rd.readTar(t, l))
+}
+
+// readTar reads the entries from the next one on.
+func (rd *reader) readTar(t *tarPass, l *layerLog) error {
+	for ; ; t.next++ {
+		th, err := t.tar.Next()
 		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("reading as tar after %d entries: %w", ordinal, noEOF(err))
+			return fmt.Errorf("reading as tar after %d entries: %w", t.next, noEOF(err))
 		}
-		if rd.entries++; rd.entries > rd.limits.Entries {
-			return fault.Errorf(fault.Refused, "image has more than %d entries", rd.limits.Entries)
+		if err := rd.countEntries(1); err != nil {
+			return err
 		}
 		h, ok, err := convert(th)
 		if err != nil {
@@ -193,21 +213,38 @@ func (rd *reader) readTar(lr io.Reader, l *layerLog) error {
 		if !ok {
 			continue
 		}
-		h.ordinal = ordinal
-		if rd.metadata += h.metadataBytes(); rd.metadata > rd.limits.MetadataBytes {
-			return fault.Errorf(fault.Refused, "image has more than %d bytes of names and extended attributes", rd.limits.MetadataBytes)
-		}
+		h.ordinal = t.next
 		r := record{header: h, content: fstree.NoContent}
-		if h.Type == fstree.Regular && h.Size > 0 {
-			if r.content, err = rd.content(l, &h, tr); err != nil {
-				return fmt.Errorf("entry %q: %w", th.Name, err)
-			}
-		}
-		l.append(&r)
-		if rd.attrs.bytes > rd.limits.XattrBytes {
-			return fault.Errorf(fault.Refused, "image has more than %d bytes of extended attributes that differ", rd.limits.XattrBytes)
+		err = rd.take(l, &r, func() (fstree.Content, error) { return rd.content(l, &h, t.tar) })
+		if err != nil {
+			return err
 		}
 	}
+}
+
+func (rd *reader) countEntries(n int) error {
+	if rd.entries += n; rd.entries > rd.limits.Entries {
+		return fault.Errorf(fault.Refused, "image has more than %d entries", rd.limits.Entries)
+	}
+	return nil
+}
+
+// take puts an entry into the layer's log; content gives its content away if
+// it has any.
+func (rd *reader) take(l *layerLog, r *record, content func() (fstree.Content, error)) (err error) {
+	if rd.metadata += r.metadataBytes(); rd.metadata > rd.limits.MetadataBytes {
+		return fault.Errorf(fault.Refused, "image has more than %d bytes of names and extended attributes", rd.limits.MetadataBytes)
+	}
+	if r.hasContent() {
+		if r.content, err = content(); err != nil {
+			return fmt.Errorf("entry %q: %w", r.Path, err)
+		}
+	}
+	l.append(r)
+	if rd.attrs.bytes > rd.limits.XattrBytes {
+		return fault.Errorf(fault.Refused, "image has more than %d bytes of extended attributes that differ", rd.limits.XattrBytes)
+	}
+	return nil
 }
 
 // content gives a file's content away unless an upper layer hides it.

@@ -1,0 +1,338 @@
+package oci
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+
+	"github.com/abupdate/abupdate/internal/fstree"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/klauspost/compress/zstd"
+)
+
+// The list of an image's layers, as ReadWith makes it and a slot keeps it.
+// Integers are little endian; frames are zstd.
+//
+//	 0  magic "ABUPLYRS"
+//	 8  version u16: 1; reserved u16, zero
+//	12  number of layers u32
+//	16  a row of 84 bytes for each layer:
+//	     0  digest, 32 bytes, of SHA-256 as the next
+//	    32  diffID, 32 bytes
+//	    64  bytes of its files u64
+//	    72  length of each of its frames, 3 * u32
+//	then the frames, three for each layer:
+//	    sets      uvarint length and bytes for each set of an attrTable
+//	    headers   pages of a headerLog: uvarint length, uvarint first ordinal, bytes
+//	    contents  for each file of more than no bytes: 0, its content is not in
+//	              the image; 1, it is, by the same name; 2, it is by another
+//	              one: uvarint length, name
+const (
+	listMagic   = "ABUPLYRS"
+	listVersion = 1
+	listHead    = 16
+	listRow     = 84
+
+	contentHidden = 0
+	contentSame   = 1
+	contentOther  = 2
+)
+
+// A window as small as this keeps what the frames take to be read small.
+const listWindow = 256 << 10
+
+var errList = errors.New("list of layers is corrupt")
+
+// A LayerList tells of each layer of an image what was in it, and where in the
+// image the contents of its files are.
+type LayerList struct{ layers []listedLayer }
+
+// A listedLayer is one of them, with its frames.
+type listedLayer struct {
+	digest, diffID          v1.Hash
+	bytes                   int64 // of its files
+	sets, headers, contents []byte
+}
+
+// ParseLayers reads the index of a list, and keeps b.
+func ParseLayers(b []byte) (*LayerList, error) {
+	if len(b) < listHead || string(b[:8]) != listMagic {
+		return nil, fmt.Errorf("%w: no magic", errList)
+	}
+	le := binary.LittleEndian
+	if v := le.Uint16(b[8:]); v != listVersion {
+		return nil, fmt.Errorf("list of layers has version %d; this program knows %d", v, listVersion)
+	}
+	n := int64(le.Uint32(b[12:]))
+	if n*listRow > int64(len(b)-listHead) {
+		return nil, fmt.Errorf("%w: %d layers in %d bytes", errList, n, len(b))
+	}
+	rows, rest := b[listHead:listHead+n*listRow], b[listHead+n*listRow:]
+	list := &LayerList{layers: make([]listedLayer, n)}
+	for i := range list.layers {
+		l, row := &list.layers[i], rows[i*listRow:]
+		l.digest, l.diffID = sha256Hash(row[:32]), sha256Hash(row[32:64])
+		l.bytes = int64(le.Uint64(row[64:]))
+		for k, frame := range []*[]byte{&l.sets, &l.headers, &l.contents} {
+			size := int64(le.Uint32(row[72+4*k:]))
+			if size > int64(len(rest)) {
+				return nil, fmt.Errorf("%w: layer %d of %d ends behind it", errList, i+1, n)
+			}
+			*frame, rest = rest[:size], rest[size:]
+		}
+	}
+	if len(rest) > 0 {
+		return nil, fmt.Errorf("%w: %d bytes behind it", errList, len(rest))
+	}
+	return list, nil
+}
+
+func sha256Hash(b []byte) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(b)} }
+
+// Len returns the number of layers.
+func (l *LayerList) Len() int { return len(l.layers) }
+
+func (l *LayerList) find(digest, diffID v1.Hash) *listedLayer {
+	if l == nil {
+		return nil
+	}
+	for i := range l.layers {
+		if l.layers[i].digest == digest && l.layers[i].diffID == diffID {
+			return &l.layers[i]
+		}
+	}
+	return nil
+}
+
+// A listedEntry is an entry of a layer. It is good until the next one.
+type listedEntry struct {
+	record
+	path string // of its content in the image, "" for none
+}
+
+// entries gives the entries of a layer, in its order. After an error comes
+// nothing.
+func (l *listedLayer) entries() iter.Seq2[*listedEntry, error] {
+	return func(yield func(*listedEntry, error) bool) {
+		d := listDecoder{yield: yield}
+		defer d.close()
+		err := d.open(&d.contents, l.contents)
+		if err == nil {
+			err = d.decode(l)
+		}
+		if err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+// withoutPaths gives the entries of a layer of which there are no contents yet.
+func (l *listedLayer) withoutPaths() iter.Seq2[*listedEntry, error] {
+	return func(yield func(*listedEntry, error) bool) {
+		d := listDecoder{yield: yield}
+		defer d.close()
+		if err := d.decode(l); err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+// paths finds where the contents of picks are, by their ordinals. What is not
+// in the image is left out.
+func (l *listedLayer) paths(picks []pick) map[uint32]string {
+	if l == nil {
+		return nil
+	}
+	wanted := map[uint32]bool{}
+	for _, pk := range picks {
+		wanted[pk.at.ordinal()] = true
+	}
+	found := map[uint32]string{}
+	for e, err := range l.entries() {
+		if err != nil {
+			return nil
+		}
+		if e.path != "" && wanted[e.ordinal] {
+			found[e.ordinal] = e.path
+		}
+	}
+	return found
+}
+
+// A listDecoder goes through the frames of a layer.
+type listDecoder struct {
+	yield    func(*listedEntry, error) bool
+	attrs    attrTable
+	contents *bufio.Reader // nil: nobody asks for paths
+	next     uint64        // the least ordinal that may come
+	frames   []*zstd.Decoder
+}
+
+var errStop = errors.New("stopped") // by who takes the entries
+
+// Bounds for what is held at once: the sets of all entries, and a page, which
+// holds one entry at least.
+const (
+	maxSets = 64 << 20
+	maxPage = 64 << 20
+)
+
+func (d *listDecoder) decode(l *listedLayer) error {
+	var sets, headers *bufio.Reader
+	if err := errors.Join(d.open(&sets, l.sets), d.open(&headers, l.headers)); err != nil {
+		return err
+	}
+	err := d.readSets(sets)
+	for err == nil {
+		err = d.page(headers)
+	}
+	if err == io.EOF || err == errStop {
+		return nil
+	}
+	return err
+}
+
+func (d *listDecoder) open(r **bufio.Reader, frame []byte) error {
+	zr, err := zstd.NewReader(bytes.NewReader(frame), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(listWindow))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errList, err)
+	}
+	d.frames = append(d.frames, zr)
+	*r = bufio.NewReaderSize(zr, 4096)
+	return nil
+}
+
+func (d *listDecoder) close() {
+	for _, zr := range d.frames {
+		zr.Close()
+	}
+}
+
+func (d *listDecoder) readSets(sets *bufio.Reader) error {
+	for {
+		set, err := readPiece(sets, uint64(max(0, maxSets-d.attrs.bytes)))
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		d.attrs.sets = append(d.attrs.sets, string(set))
+		d.attrs.bytes += int64(len(set)) + 1
+	}
+}
+
+// page reads a page of headers, io.EOF behind the last.
+func (d *listDecoder) page(headers *bufio.Reader) error {
+	size, err := binary.ReadUvarint(headers)
+	if err == io.EOF {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errList, err)
+	}
+	first, err := binary.ReadUvarint(headers)
+	if err != nil || size > maxPage || first > math.MaxUint32 {
+		return fmt.Errorf("%w: a page of %d bytes at %d", errList, size, first)
+	}
+	buf, err := readN(headers, size)
+	if err != nil {
+		return err
+	}
+	log := logDecoder{logState: logState{ordinal: uint32(first)}, buf: buf, attrs: &d.attrs}
+	for len(log.buf) > 0 {
+		e := listedEntry{record: log.next()}
+		if log.bad || uint64(e.ordinal) < d.next {
+			return fmt.Errorf("%w: a header", errList)
+		}
+		d.next = uint64(e.ordinal) + 1
+		if e.droppedSet != 0 {
+			e.dropped, e.droppedSet = d.attrs.names(uint64(e.droppedSet-1)), 0
+		}
+		if err := e.check(); err != nil {
+			return fmt.Errorf("%w: %w", errList, err)
+		}
+		if e.hasContent() && d.contents != nil {
+			if e.path, err = d.content(e.Path); err != nil {
+				return err
+			}
+		}
+		if !d.yield(&e, nil) {
+			return errStop
+		}
+	}
+	return nil
+}
+
+// content says where the content of the file called path is.
+func (d *listDecoder) content(path string) (string, error) {
+	switch kind, err := d.contents.ReadByte(); {
+	case err != nil:
+		return "", fmt.Errorf("%w: contents: %w", errList, noEOF(err))
+	case kind == contentHidden:
+		return "", nil
+	case kind == contentSame:
+		return path, nil
+	case kind == contentOther:
+		other, err := readPiece(d.contents, maxPath)
+		return string(other), noEOF(err)
+	}
+	return "", fmt.Errorf("%w: contents", errList)
+}
+
+// readPiece reads bytes behind their length; io.EOF where nothing is.
+func readPiece(r *bufio.Reader, limit uint64) ([]byte, error) {
+	size, err := binary.ReadUvarint(r)
+	if err == io.EOF {
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errList, err)
+	}
+	if size > limit {
+		return nil, fmt.Errorf("%w: %d bytes", errList, size)
+	}
+	return readN(r, size)
+}
+
+// readN reads n bytes, without trust in there being so many.
+func readN(r io.Reader, n uint64) ([]byte, error) {
+	var b bytes.Buffer
+	if _, err := io.CopyN(&b, r, int64(n)); err != nil {
+		return nil, fmt.Errorf("%w: %w", errList, noEOF(err))
+	}
+	return b.Bytes(), nil
+}
+
+// check makes sure that a header is one that a tar could have given.
+func (h *header) check() error {
+	path, err := cleanName(h.Path)
+	switch {
+	case err != nil:
+		return err
+	case path != h.Path:
+		return fmt.Errorf("name %q", h.Path)
+	case h.kind != object:
+		return nil
+	case h.Path == "" && h.Type != fstree.Directory:
+		return fmt.Errorf("the root is a %v", h.Type)
+	case h.Mode > 0o7777 || h.Size < 0 || h.Major >= 1<<12 || h.Minor >= 1<<20:
+		return fmt.Errorf("entry %q: out of range", h.Path)
+	case h.Type == fstree.Symlink && (h.Linkname == "" || len(h.Linkname) >= maxPath):
+		return fmt.Errorf("symlink to a name of %d bytes", len(h.Linkname))
+	case h.Type == fstree.Socket:
+		return fmt.Errorf("entry %q is a socket", h.Path)
+	}
+	if h.Type == fstree.Hardlink {
+		if path, err := cleanName(h.Linkname); err != nil || path != h.Linkname {
+			return fmt.Errorf("hardlink to %q", h.Linkname)
+		}
+	}
+	return nil
+}

@@ -23,6 +23,14 @@ const writeChunk = 1 << 20
 //	ReadBack   synced, read from the medium, compared with the root hash
 //	Commit     manifest and signatures, synced; footer, synced; read back
 //
+// Where the hash tree is known before the image, it goes first, so that a
+// write that is interrupted leaves it, and what it finds of the image with it:
+//
+//	Begin      footer zeroed, synced
+//	PlaceTree  the hash tree, synced
+//	WriteAt... the image but its first block, in any order; WriteFirst that
+//	ReadBack, Commit
+//
 // The first error ends the writer: every later call returns it. The slot is
 // then empty, and a new writer may begin again. It buffers 1 MiB.
 type SlotWriter struct {
@@ -43,13 +51,14 @@ type stage int
 const (
 	fresh stage = iota
 	image
+	placed // like image, with the tree in its place
 	imageDone
 	treeDone
 	verified
 	committed
 )
 
-var stageCalls = [...]string{fresh: "Begin", image: "WriteFirst", imageDone: "WriteTree", treeDone: "ReadBack", verified: "Commit", committed: "nothing"}
+var stageCalls = [...]string{fresh: "Begin", image: "WriteFirst", placed: "WriteFirst", imageDone: "WriteTree", treeDone: "ReadBack", verified: "Commit", committed: "nothing"}
 
 // NewSlotWriter returns a writer for the slot on dev. It writes nothing.
 func NewSlotWriter(dev blockdev.Device) *SlotWriter {
@@ -132,6 +141,9 @@ func (w *SlotWriter) flush() error {
 
 // WriteFirst takes the image's first block and ends the image.
 func (w *SlotWriter) WriteFirst(block []byte) error {
+	if w.stage == placed {
+		return w.writeFirstPlaced(block)
+	}
 	if err := w.at(image); err != nil {
 		return err
 	}
@@ -177,6 +189,15 @@ func (w *SlotWriter) WriteTree(t *verity.Tree) error {
 	if t.DataBlocks*slotAlign != w.foot.ImageBytes || len(t.RootHash) != len(w.foot.RootHash) {
 		return w.fail(fmt.Errorf("writing the hash tree: it is of %d blocks, the image has %d", t.DataBlocks, w.foot.ImageBytes/slotAlign))
 	}
+	if err := w.writeTree(t); err != nil {
+		return err
+	}
+	w.stage = treeDone
+	return nil
+}
+
+// writeTree writes the hash tree where w.off is.
+func (w *SlotWriter) writeTree(t *verity.Tree) error {
 	if _, err := t.WriteTo(treeSink{w}); err != nil {
 		return w.fail(fmt.Errorf("writing the hash tree: %w", err))
 	}
@@ -185,7 +206,7 @@ func (w *SlotWriter) WriteTree(t *verity.Tree) error {
 	}
 	w.foot.TreeBytes = w.off - w.foot.HashOff
 	w.foot.ManifestOff = w.off
-	w.tree, w.stage = t, treeDone
+	w.tree = t
 	copy(w.foot.RootHash[:], t.RootHash)
 	return nil
 }

@@ -25,6 +25,8 @@ type ApplyOptions struct {
 	// StageOnly leaves the slot held: whole, and the next boot what it was.
 	// Another Apply of the same image without it, or Switch, switches.
 	StageOnly bool
+	// Transfer is for updates.
+	Transfer TransferOptions
 	// DryRun stops when all that can be checked is checked.
 	DryRun   bool
 	Progress Progress
@@ -47,6 +49,8 @@ type Applied struct {
 	CopiedBytes   int64 `json:"copied_bytes,omitempty"`
 	FetchedBytes  int64 `json:"fetched_bytes,omitempty"`
 	FetchedRanges int   `json:"fetched_ranges,omitempty"`
+	// MetadataBytes were fetched beside those: manifests and hash tree.
+	MetadataBytes int64 `json:"metadata_bytes,omitempty"`
 	DryRun        bool  `json:"dry_run,omitempty"`
 	Update        bool  `json:"update"` // made by build; else an ordinary image
 	Reused        bool  `json:"reused"` // the slot held all of it, verified
@@ -74,11 +78,15 @@ func (s *System) Apply(ctx context.Context, opt ApplyOptions) (*Applied, error) 
 	}
 	defer img.Close()
 	a.img, a.source = img, newSource(img, opt.Source, a.phase)
+	defer a.release()
 	if err := a.preflight(); err != nil {
 		return nil, err
 	}
 	if opt.DryRun {
 		if err := a.survey(ctx); err != nil {
+			return nil, err
+		}
+		if err := a.prepare(ctx); err != nil {
 			return nil, err
 		}
 		return a.result(), nil
@@ -102,6 +110,8 @@ type apply struct {
 	desc   manifest.Manifest
 	kept   int64
 	reused bool
+	// workDir is for what does not fit in memory.
+	workDir string
 }
 
 // resolve finds the image.
@@ -120,7 +130,8 @@ func (a *apply) resolve(ctx context.Context) (*oci.Image, error) {
 		opt.Platform = "linux/" + a.facts.architecture
 	}
 	opt.Insecure = opt.Insecure || a.opt.Config.Insecure
-	opt.SpoolDir = a.spoolDir(a.opt)
+	a.workDir = a.spoolDir(a.opt)
+	opt.SpoolDir = a.workDir
 	a.phase = &phase{progress: a.opt.Progress}
 	opt.Progress = a.phase.report
 	return oci.Resolve(ctx, ref, opt)
@@ -182,10 +193,12 @@ func (a *apply) fits() error {
 }
 
 func (a *apply) result() *Applied {
-	return &Applied{
+	done := &Applied{
 		Slot: a.slot, Version: a.desc.Version, Image: a.img.Reference().String(), Digest: a.img.Digest(),
 		RootHash: a.desc.RootHash, Kernel: a.desc.Kernel, ImageBytes: a.desc.ImageBytes, KeptBytes: a.kept,
 		DryRun: a.opt.DryRun, Update: a.img.IsUpdate(), Reused: a.reused, Held: a.opt.StageOnly,
 		Dropped: a.source.dropped(),
 	}
+	a.transferred(done)
+	return done
 }

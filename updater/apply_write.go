@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/partitions"
-	"github.com/abupdate/abupdate/verity"
+	"github.com/abupdate/abupdate/updater/transfer"
 )
 
 // run takes the slot, writes it and stages it, in the order of
@@ -31,6 +30,9 @@ func (a *apply) run(ctx context.Context) error {
 		if err := a.survey(ctx); err != nil {
 			return err
 		}
+	}
+	if err := a.prepare(ctx); err != nil {
+		return err
 	}
 	resume := a.state.Slot(a.slot).Status == bootctl.Writing
 	if a.state, err = a.state.BeginWrite(a.slot); err != nil {
@@ -56,17 +58,22 @@ func (a *apply) write(ctx context.Context, resume bool) error {
 	if err := w.Begin(); err != nil {
 		return err
 	}
-	done, err := a.source.fill(ctx, target{SlotWriter: w, dev: sec, resume: resume}, a.opt.Progress)
+	done, err := a.source.fill(ctx, target{w, keep}, a.opt.Progress)
 	if err != nil {
 		return err
 	}
-	a.desc, a.kept = done.manifest, min(keep.kept, done.manifest.ImageBytes)
+	a.desc, a.kept = done.manifest, done.kept
+	if !done.placed {
+		a.kept = min(keep.kept, done.manifest.ImageBytes)
+	}
 	// What an ordinary image's files say is known only now.
 	if err := checkManifest(a.facts, a.desc, a.opt.Allow); err != nil {
 		return err
 	}
-	if err := w.WriteTree(done.tree); err != nil {
-		return err
+	if !done.placed {
+		if err := w.WriteTree(done.tree); err != nil {
+			return err
+		}
 	}
 	err = w.ReadBack(ctx, done.tree.RootHash, func(n int64) { a.opt.Progress.Report(StepReadBack, n, done.manifest.ImageBytes) })
 	if err != nil {
@@ -81,9 +88,10 @@ func (a *apply) write(ctx context.Context, resume bool) error {
 
 // giveUp makes the slot empty after an error, unless the rest may come later:
 // then it stays as it is, being written, and the next Apply goes on there. It
-// returns the error to report.
+// returns the error to report. A block that is not the update's was not
+// written; what was is right.
 func (a *apply) giveUp(ctx context.Context, cause error) error {
-	if ctx.Err() != nil || fault.KindOf(cause) == fault.Network {
+	if ctx.Err() != nil || fault.KindOf(cause) == fault.Network || errors.Is(cause, transfer.ErrMismatch) {
 		return cause
 	}
 	a.state = a.state.AbortWrite(a.slot, cause.Error())
@@ -141,19 +149,5 @@ func (a *apply) reusable(ctx context.Context) bool {
 // A target is the slot that a source fills.
 type target struct {
 	*partitions.SlotWriter
-	dev io.ReaderAt
-	// resume says that blocks of this image may be there from before.
-	resume bool
-}
-
-// local fills p from the slot if all of its blocks, from number i on, match
-// the tree.
-func (t target) local(tree *verity.Tree, i int64, p []byte) bool {
-	if !t.resume {
-		return false
-	}
-	if n, _ := t.dev.ReadAt(p, i*verity.BlockSize); n < len(p) {
-		return false
-	}
-	return verifyBlocks(tree, i, p) == nil
+	keep *keeper // below it
 }

@@ -9,6 +9,9 @@ import (
 	"github.com/abupdate/abupdate/verity"
 )
 
+// copyChunk is how much is copied at a time, in bytes.
+const copyChunk = 1 << 20
+
 // FillSlot copies a whole image into a slot: image, tree, read back, manifest
 // and footer. progress, if not nil, is told the bytes copied.
 func FillSlot(ctx context.Context, w *partitions.SlotWriter, image io.ReaderAt, tree *verity.Tree, manifestRaw []byte, progress func(done int64)) error {
@@ -47,4 +50,23 @@ func FillSlot(ctx context.Context, w *partitions.SlotWriter, image io.ReaderAt, 
 		return err
 	}
 	return w.Commit(manifestRaw, nil)
+}
+
+// verifyBlocks checks the blocks in p, the first of which is number i.
+func verifyBlocks(tree *verity.Tree, i int64, p []byte) error {
+	for len(p) > 0 {
+		if err := tree.VerifyBlock(i, p[:verity.BlockSize]); err != nil {
+			return err
+		}
+		i, p = i+1, p[verity.BlockSize:]
+	}
+	return nil
+}
+
+// noEOF turns the end of a stream into an error of its own.
+func noEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }

@@ -29,6 +29,9 @@ type Event struct {
 	// ToFetch is how much of Total is known to come over the line in all; 0
 	// when nobody knows.
 	ToFetch int64 `json:"to_fetch,omitempty"`
+	// Note is for people who pay for the line; an event that has one tells
+	// nothing else.
+	Note string `json:"note,omitempty"`
 }
 
 // Progress is told about a running operation, from one goroutine at a time. It

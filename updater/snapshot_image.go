@@ -56,9 +56,11 @@ func (s *snapshot) openUpdate(ctx context.Context, img *oci.Image, in *Inspected
 		return err
 	}
 	if s.compose {
-		if s.tree, err = u.tree(ctx); err != nil {
+		if err := u.loadTree(ctx, nil, false, s.look.TempDir); err != nil {
 			return fmt.Errorf("reading the hash tree of update %s: %w", in.Name, err)
 		}
+		s.tree = u.tree
+		s.close = append(s.close, u.hashes.Close)
 	}
 	if !s.contents {
 		return nil

@@ -36,6 +36,8 @@ type filled struct {
 	tree     *verity.Tree
 	manifest manifest.Manifest
 	raw      []byte // the manifest, encoded
+	placed   bool   // the tree is in the slot already
+	kept     int64  // bytes of the image that stood there, if placed
 }
 
 // SourceOptions says how images are found and read.

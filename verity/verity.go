@@ -65,6 +65,9 @@ func (p Params) HashBlock(block []byte) [sha256.Size]byte {
 	return sum
 }
 
+// HashBlocks puts the salted hash of each block of data, whole blocks, into sums.
+func (p Params) HashBlocks(sums, data []byte) { hashBlocks(sums, data, p.Salt) }
+
 // hashBlocks puts the salted hash of each block of src into dst.
 func hashBlocks(dst, src, salt []byte) {
 	h := sha256.New()

@@ -61,8 +61,9 @@ var mayImport = map[string]string{
 	"updater/units":     "",
 	"updater/lint":      "partitions",
 	"updater/delta":     "verity",
+	"updater/transfer":  "updater/delta verity",
 	"updater/diff":      "bootctl updater/delta verity",
-	"updater":           "bootctl initramfs/build internal/unsquash internal/wire oci partitions partitions/disk squashfs updater/compose updater/delta updater/diff verity verity/dm",
+	"updater":           "bootctl initramfs/build internal/unsquash internal/wire oci partitions partitions/disk squashfs updater/compose updater/delta updater/diff updater/transfer verity verity/dm",
 	"updater/install":   "bootctl initramfs/build oci partitions partitions/disk squashfs updater updater/compose verity",
 	"cmd/abupdate":      "bootctl initramfs/build internal/demo internal/wire oci partitions partitions/disk squashfs updater updater/compose updater/diff updater/install updater/lint updater/units verity",
 

@@ -1,7 +1,9 @@
 package blockdev_test
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -89,4 +91,47 @@ func TestOpen(t *testing.T) {
 	if _, err := blockdev.Open(filepath.Join(t.TempDir(), "none"), blockdev.ReadOnly); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Open(nothing) = %v; want ErrNotExist", err)
 	}
+}
+
+// TestReadPastCache reads what Invalidate was told of in places and lengths of
+// all kinds: past the page cache or through it, the bytes are the same, also
+// those that are written later.
+func TestReadPastCache(t *testing.T) {
+	const size = 1<<20 + 5000
+	want := make([]byte, size)
+	for i := range want {
+		want[i] = byte(i ^ i>>8 ^ i>>16)
+	}
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := blockdev.Open(path, blockdev.ReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := errors.Join(f.Sync(), f.Invalidate(0, size)); err != nil {
+		t.Fatal(err)
+	}
+	check := func(off, n, shift int) {
+		t.Helper()
+		p := make([]byte, 1<<20)[shift:][:n]
+		m, err := f.ReadAt(p, int64(off))
+		if end := min(n, size-off); m != end || (end < n) != (err == io.EOF) || !bytes.Equal(p[:m], want[off:off+end]) {
+			t.Errorf("ReadAt(%d bytes, %d) = %d, %v; want %d of the bytes written", n, off, m, err, end)
+		}
+	}
+	for _, n := range []int{1, 4096, 64 << 10, 128 << 10, 1<<20 - 4096} {
+		for _, off := range []int{0, 4096, 512, 8192 + 1, size - 64<<10, size/4096*4096 - 64<<10, size - 1} {
+			check(off, n, 0)
+			check(off, n, 512)
+			check(off, n, 1)
+		}
+	}
+	copy(want[4096:], "later")
+	if _, err := f.WriteAt([]byte("later"), 4096); err != nil {
+		t.Fatal(err)
+	}
+	check(0, 128<<10, 0)
 }

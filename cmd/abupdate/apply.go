@@ -67,6 +67,7 @@ other slot is empty. --check-first reads the layers before, and twice.`,
 	fs.BoolVar(&opt.Allow.Denied, "allow-denied", false, "take an image that failed on this device before")
 	fs.BoolVar(&opt.Allow.Same, "allow-same", false, "take the image that runs already")
 	fs.StringVar(&config, "config", updater.ConfigDir, "`DIR` with config.toml and config.d")
+	transferFlags(fs, &opt.Transfer)
 	source.registry(fs)
 	source.pack(fs, "layout")
 	return cmd

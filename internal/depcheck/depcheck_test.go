@@ -14,7 +14,7 @@ const module = "github.com/abupdate/abupdate"
 
 // initSafe are the packages that the initramfs may link.
 var initSafe = []string{
-	"bootctl", "partitions", "verity", "verity/dm", "initramfs", "initramfs/modules", "recovery", "cmd/abinit",
+	"bootctl", "partitions", "verity", "verity/dm", "initramfs", "initramfs/etc", "initramfs/modules", "recovery", "cmd/abinit",
 	"internal/blockdev", "internal/fault", "internal/fstree", "internal/manifest", "internal/paged", "updater/trust",
 }
 
@@ -40,9 +40,10 @@ var mayImport = map[string]string{
 	"updater/trust/keys": "updater/trust",
 
 	// The device at boot.
+	"initramfs/etc":     "",
 	"initramfs/modules": "",
 	"recovery":          "bootctl partitions verity",
-	"initramfs":         "bootctl initramfs/modules partitions recovery updater/trust verity verity/dm",
+	"initramfs":         "bootctl initramfs/etc initramfs/modules partitions recovery updater/trust verity verity/dm",
 	"cmd/abinit":        "initramfs",
 
 	// From an image to bytes: ref -> entries -> squashfs. Neither end knows of
@@ -65,7 +66,7 @@ var mayImport = map[string]string{
 	"updater/diff":      "bootctl updater/delta verity",
 	"updater":           "bootctl initramfs/build internal/unsquash internal/wire oci partitions partitions/disk squashfs updater/compose updater/delta updater/diff updater/transfer verity verity/dm",
 	"updater/install":   "bootctl initramfs/build oci partitions partitions/disk squashfs updater updater/compose verity",
-	"cmd/abupdate":      "bootctl initramfs/build internal/demo internal/wire oci partitions partitions/disk squashfs updater updater/compose updater/diff updater/install updater/lint updater/units verity",
+	"cmd/abupdate":      "bootctl initramfs/build internal/demo internal/wire oci partitions partitions/disk squashfs updater updater/compose updater/diff updater/install updater/lint updater/transfer updater/units verity",
 
 	// The demo drives the command in a virtual machine.
 	"internal/vm":          "",

@@ -38,30 +38,63 @@ func (r *Reader) Copy(w io.Writer, f *File) error {
 }
 
 func (r *Reader) copy(w io.Writer, f *File) error {
-	pos, left := f.data.start, f.Size
-	for _, stored := range f.data.blocks {
-		want := int(min(left, int64(r.im.sb.blockSize)))
-		b, err := r.read(&r.block, pos, stored, want)
+	c := content{r: r, f: f, pos: f.data.start, left: f.Size}
+	for c.left > 0 {
+		b, err := c.next()
 		if err != nil {
 			return err
-		}
-		if len(b) != want {
-			return fmt.Errorf("block at byte %d has %d bytes; want %d: %w", pos, len(b), want, ErrCorrupt)
 		}
 		if _, err := w.Write(b); err != nil {
 			return err
 		}
-		pos, left = pos+int64(stored&^notCompressed), left-int64(want)
 	}
-	if left == 0 {
-		return nil
+	return nil
+}
+
+// A content is a file that is being read.
+type content struct {
+	r    *Reader
+	f    *File
+	n    int   // blocks read
+	pos  int64 // of the next one
+	left int64
+	buf  []byte // read, and not yet taken by Read
+}
+
+// next returns what comes next: a block, or the end in a fragment block.
+func (c *content) next() ([]byte, error) {
+	r, d := c.r, &c.f.data
+	if c.n == len(d.blocks) {
+		b, err := r.end(c.f, c.left)
+		c.left = 0
+		return b, err
 	}
-	tail, err := r.end(f, left)
+	stored, want := d.blocks[c.n], int(min(c.left, int64(r.im.sb.blockSize)))
+	b, err := r.read(&r.block, c.pos, stored, want)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = w.Write(tail)
-	return err
+	if len(b) != want {
+		return nil, fmt.Errorf("block at byte %d has %d bytes; want %d: %w", c.pos, len(b), want, ErrCorrupt)
+	}
+	c.n, c.pos, c.left = c.n+1, c.pos+int64(stored&^notCompressed), c.left-int64(want)
+	return b, nil
+}
+
+// Read implements io.Reader.
+func (c *content) Read(p []byte) (int, error) {
+	if len(c.buf) == 0 {
+		if c.left == 0 {
+			return 0, io.EOF
+		}
+		var err error
+		if c.buf, err = c.next(); err != nil {
+			return 0, fmt.Errorf("reading /%s of the squashfs: %w", c.f.Path, err)
+		}
+	}
+	n := copy(p, c.buf)
+	c.buf = c.buf[n:]
+	return n, nil
 }
 
 // end returns the last n bytes of a file, which are in a fragment block.

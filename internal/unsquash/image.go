@@ -57,6 +57,17 @@ type fragment struct {
 // Open reads the names and metadata of the image that r holds in its first
 // size bytes.
 func Open(r io.ReaderAt, size int64) (*Image, error) {
+	l, err := open(r, size)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.load(); err != nil {
+		return nil, fmt.Errorf("reading the squashfs: %w", err)
+	}
+	return l.im, nil
+}
+
+func open(r io.ReaderAt, size int64) (*loader, error) {
 	b := make([]byte, superblockSize)
 	if err := readFull(r, b, 0); err != nil {
 		return nil, fmt.Errorf("reading the squashfs: superblock: %w", err)
@@ -66,11 +77,7 @@ func Open(r io.ReaderAt, size int64) (*Image, error) {
 	if im.sb, err = decodeSuperblock(b, size); err != nil {
 		return nil, fmt.Errorf("reading the squashfs: superblock: %w", err)
 	}
-	l := &loader{im: im, meta: newMetadata(im)}
-	if err := l.load(); err != nil {
-		return nil, fmt.Errorf("reading the squashfs: %w", err)
-	}
-	return im, nil
+	return &loader{im: im, meta: newMetadata(im)}, nil
 }
 
 const superblockSize = 96

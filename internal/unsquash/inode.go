@@ -35,6 +35,17 @@ func (f *fields) u64() uint64 { v := le.Uint64(f.b); f.b = f.b[8:]; return v }
 
 // inode reads the inode that ref names.
 func (l *loader) inode(ref uint64) (inode, error) {
+	n, err := l.bareInode(ref)
+	if err == nil {
+		if n.Xattrs, err = l.attributes(n.xattr); err != nil {
+			err = fmt.Errorf("inode %d: %w", n.inode, err)
+		}
+	}
+	return n, err
+}
+
+// bareInode leaves the attributes out.
+func (l *loader) bareInode(ref uint64) (inode, error) {
 	c := l.meta.at(l.im.sb.inodeTable, ref)
 	b, err := c.read(16)
 	if err != nil {
@@ -59,9 +70,6 @@ func (l *loader) inode(ref uint64) (inode, error) {
 		err = l.regular(&n, &c, ext)
 	default:
 		err = l.other(&n, &c, ext)
-	}
-	if err == nil {
-		n.Xattrs, err = l.attributes(n.xattr)
 	}
 	if err != nil {
 		return n, fmt.Errorf("inode %d: %w", n.inode, err)

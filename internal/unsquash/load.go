@@ -24,7 +24,8 @@ type loader struct {
 	visited map[uint32]bool // directories, by inode number
 }
 
-func (l *loader) load() error {
+// tables reads what is needed to read inodes and contents.
+func (l *loader) tables() error {
 	sb := l.im.sb
 	ids, err := l.meta.lookup("owners", sb.idTable, int(sb.ids), 4)
 	if err != nil {
@@ -40,10 +41,17 @@ func (l *loader) load() error {
 	for f := (fields{fragments}); len(f.b) > 0; f.u32() {
 		l.im.fragments = append(l.im.fragments, fragment{int64(f.u64()), f.u32()})
 	}
+	return nil
+}
+
+func (l *loader) load() error {
+	if err := l.tables(); err != nil {
+		return err
+	}
 	if err := l.openXattrs(); err != nil {
 		return err
 	}
-	root, err := l.inode(sb.rootInode)
+	root, err := l.inode(l.im.sb.rootInode)
 	if err != nil {
 		return fmt.Errorf("root: %w", err)
 	}
@@ -73,19 +81,21 @@ func (l *loader) add(n inode, path string) error {
 		return fmt.Errorf("/%s: directory in two places: %w", path, ErrCorrupt)
 	}
 	l.visited[n.inode] = true
-	if err := l.list(n, path); err != nil {
+	err := l.list(n.listing, n.listSize, func(ref uint64, name string) error { return l.child(ref, path, name) })
+	if err != nil {
 		return fmt.Errorf("/%s: %w", path, err)
 	}
 	return nil
 }
 
-// list reads a directory: runs of entries under headers.
+// list reads a directory of size bytes: runs of entries under headers. Names
+// come in their order.
 //
 //	header: count - 1, inode block, inode number uint32
 //	entry:  offset in the inode block uint16, inode number - header's int16, type, name length - 1 uint16, name
-func (l *loader) list(dir inode, path string) error {
-	c, last := dir.listing, ""
-	for left := dir.listSize; left > 0; {
+func (l *loader) list(c cursor, size int, visit func(ref uint64, name string) error) error {
+	last := ""
+	for left := size; left > 0; {
 		b, err := c.read(12)
 		if err != nil {
 			return err
@@ -100,7 +110,7 @@ func (l *loader) list(dir inode, path string) error {
 			ref := block<<16 | uint64(le.Uint16(b))
 			length := int(le.Uint16(b[6:])) + 1
 			if left -= 8 + length; left < 0 || length > maxName {
-				return fmt.Errorf("listing of %d bytes: %w", dir.listSize, ErrCorrupt)
+				return fmt.Errorf("listing of %d bytes: %w", size, ErrCorrupt)
 			}
 			if b, err = c.read(length); err != nil {
 				return err
@@ -110,7 +120,7 @@ func (l *loader) list(dir inode, path string) error {
 				return fmt.Errorf("name %q after %q: %w", name, last, ErrCorrupt)
 			}
 			last = name
-			if err := l.child(ref, path, name); err != nil {
+			if err := visit(ref, name); err != nil {
 				return err
 			}
 		}

@@ -9,11 +9,12 @@ const (
 	positionsPerRow = metadataSize / 8
 )
 
-// metadata reads metadata blocks, each once.
+// metadata reads metadata blocks, each once unless there is a bound.
 type metadata struct {
 	im     *Image
 	d      decompressor
 	blocks map[int64]metadataBlock // by position in the image
+	keep   int                     // bound of blocks; 0 for none
 	total  int
 }
 
@@ -57,6 +58,10 @@ func (m *metadata) block(pos int64) (metadataBlock, error) {
 		if data, err = m.d.decompress(make([]byte, 0, metadataSize), data); err != nil {
 			return metadataBlock{}, fmt.Errorf("metadata block at byte %d: %w", pos, err)
 		}
+	}
+	if m.keep > 0 && len(m.blocks) == m.keep {
+		clear(m.blocks)
+		m.total = 0
 	}
 	b := metadataBlock{data, next}
 	m.blocks[pos] = b

@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -38,7 +38,7 @@ func (s *registrySource) get(ctx context.Context, path string, accept ...types.M
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, registryKind(err)
+		return nil, registryKind(bare(err))
 	}
 	defer resp.Body.Close()
 	if err := transport.CheckError(resp, http.StatusOK); err != nil {
@@ -77,24 +77,33 @@ func nextPage(resp *http.Response) string {
 	return ""
 }
 
+// root fetches the manifest or index that a reference names.
+func (s *registrySource) root(ctx context.Context, nref name.Reference) (v1.Descriptor, []byte, error) {
+	r, err := s.get(ctx, "manifests/"+nref.Identifier(), manifestTypes...)
+	if err != nil {
+		return v1.Descriptor{}, nil, err
+	}
+	desc := describe(r.mediaType, r.doc)
+	if _, pinned := nref.(name.Digest); pinned && desc.Digest.String() != nref.Identifier() {
+		return desc, nil, fault.Errorf(fault.Verify, "its content has digest %v, which does not match", desc.Digest)
+	}
+	return desc, r.doc, nil
+}
+
 // manifest fetches a manifest by digest.
 func (s *registrySource) manifest(ctx context.Context, desc v1.Descriptor) ([]byte, error) {
 	r, err := s.get(ctx, "manifests/"+desc.Digest.String(), manifestTypes...)
 	if err != nil {
 		return nil, err
 	}
-	got, _, err := v1.SHA256(bytes.NewReader(r.doc))
-	if err != nil {
-		return nil, err
-	}
-	if got != desc.Digest {
+	if got := describe(r.mediaType, r.doc).Digest; got != desc.Digest {
 		return nil, fault.Errorf(fault.Verify, "its content has digest %v, which does not match", got)
 	}
 	return r.doc, nil
 }
 
 func (s *registrySource) another() source {
-	return &registrySource{repo: s.repo, client: s.client, spool: spool{parent: s.spool.parent}}
+	return &registrySource{repo: s.repo, wire: s.wire, client: s.client, spool: spool{parent: s.spool.parent}}
 }
 
 // isNotFound tells that a registry has no such document.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/wire"
 	"github.com/cavaliergopher/grab/v3"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
@@ -16,11 +17,12 @@ import (
 
 // fetch downloads one blob into dir and goes on where the connection broke, as long as
 // each try brings it further.
-func fetch(ctx context.Context, dir string, client *http.Client, url string, desc v1.Descriptor, progress *blobMeter) (*os.File, error) {
+func fetch(ctx context.Context, dir string, via route, url string, desc v1.Descriptor, progress *blobMeter) (*os.File, error) {
 	path := filepath.Join(dir, desc.Digest.Hex)
-	best := int64(-1)
-	for stalls := 0; ; {
-		resumed, err := download(ctx, client, url, path, desc, progress)
+	tries := via.wire.Tries()
+	ctx = wire.WithTries(ctx, tries)
+	for best := int64(-1); ; {
+		resumed, err := download(ctx, via.client, url, path, desc, progress)
 		if err == nil {
 			return takeFile(path)
 		}
@@ -28,16 +30,14 @@ func fetch(ctx context.Context, dir string, client *http.Client, url string, des
 			return nil, context.Cause(ctx)
 		}
 		size := fileSize(path)
-		if err = classify(err, resumed, desc, size); err == nil || !retriable(err) {
+		if err = classify(err, resumed, desc, size); !retriable(err) {
 			return nil, err
 		}
 		if size > best {
-			best, stalls = size, 0
+			best = size
+			tries.Progress()
 		}
-		if stalls++; stalls > maxStalls {
-			return nil, err
-		}
-		if err := pause(ctx, stalls); err != nil {
+		if !tries.Again(ctx) {
 			return nil, err
 		}
 	}
@@ -91,12 +91,7 @@ func classifyStatus(code int, resumed bool, desc v1.Descriptor) error {
 	if code == http.StatusRequestedRangeNotSatisfiable && resumed {
 		return &temporaryError{fault.Errorf(fault.Network, "blob %v: the registry does not resume", desc.Digest)}
 	}
-	return (&remoteBlob{desc: desc}).statusError(code)
-}
-
-func retriable(err error) bool {
-	var t *temporaryError
-	return errors.As(err, &t)
+	return statusError(code, desc)
 }
 
 // takeFile opens a finished download and takes its name away.

@@ -124,5 +124,5 @@ func (s *dockerSource) piece(ctx context.Context, desc v1.Descriptor, off, n int
 }
 
 func (s *registrySource) piece(ctx context.Context, desc v1.Descriptor, off, n int64) (io.ReadCloser, error) {
-	return openRemotePiece(ctx, s.client, s.blobURL(desc.Digest), desc, off, n)
+	return openRemotePiece(ctx, s.route(), s.blobURL(desc.Digest), desc, off, n)
 }

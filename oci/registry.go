@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/abupdate/abupdate/internal/fault"
-	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/abupdate/abupdate/internal/wire"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
@@ -23,53 +21,57 @@ const userAgent = "abupdate"
 // again goes through a spool.
 type registrySource struct {
 	repo   name.Repository
-	client *http.Client // authenticated
+	wire   *wire.Client
+	client *http.Client // authenticated, follows redirects and tries again
 	spool  spool
 }
 
+// newRegistrySource makes no request yet.
+func newRegistrySource(repo name.Repository, opt Options) (*registrySource, error) {
+	c := opt.wire()
+	opt.Wire = c // one for all
+	places, err := endpoints(repo, opt)
+	if err != nil {
+		return nil, err
+	}
+	client := &http.Client{Transport: c.Retry(wire.Chain(places...))}
+	return &registrySource{repo: repo, wire: c, client: client, spool: spool{parent: opt.SpoolDir}}, nil
+}
+
 // resolveRegistry finds an image in a registry. An index or image fetched by
-// digest, or named in an index, is compared with its digest by the library.
+// digest, or named in an index, is compared with its digest.
 func resolveRegistry(ctx context.Context, ref Reference, opt Options) (*Image, error) {
 	nref, err := remoteName(ref, opt)
 	if err != nil {
 		return nil, err
 	}
-	rt, err := authenticate(ctx, nref.Context(), opt, transport.PullScope)
+	src, err := newRegistrySource(nref.Context(), opt)
 	if err != nil {
-		return nil, registryError(ref, err)
+		return nil, err
 	}
-	src := &registrySource{repo: nref.Context(), client: &http.Client{Transport: rt}, spool: spool{parent: opt.SpoolDir}}
-	puller := []remote.Option{remote.WithContext(ctx), remote.WithTransport(rt)}
-	get := func(_ context.Context, d v1.Descriptor) ([]byte, error) {
-		r, err := remote.Get(nref.Context().Digest(d.Digest.String()), puller...)
-		if err != nil {
-			return nil, registryKind(err)
-		}
-		return r.Manifest, nil
-	}
-	root, err := remote.Get(nref, puller...)
+	desc, doc, err := src.root(ctx, nref)
 	if err != nil {
-		return nil, registryError(ref, err)
+		return nil, fmt.Errorf("%v: %w", ref, err)
 	}
-	desc, doc := root.Descriptor, root.Manifest
 	var indexes []v1.Hash
 	index, err := parseIndex(doc)
 	switch {
 	case err != nil:
 		return nil, fault.Errorf(fault.Verify, "%v: manifest %v: %w", ref, desc.Digest, err)
 	case index != nil:
-		c := chooser{ref: ref, opt: opt, get: get}
+		c := chooser{ref: ref, opt: opt, get: src.manifest}
 		want, err := opt.platform()
 		if err != nil {
 			return nil, err
 		}
+		root := desc.Digest
 		if desc, err = c.pick(want, index.Manifests); err != nil {
 			return nil, err
 		}
 		if desc, doc, err = c.choose(ctx, []v1.Descriptor{desc}); err != nil {
 			return nil, err
 		}
-		indexes = append([]v1.Hash{root.Descriptor.Digest}, c.via...)
+		indexes = append([]v1.Hash{root}, c.via...)
 	}
 	img, err := newImage(ctx, ref, opt, src, desc, doc)
 	if err == nil {
@@ -83,21 +85,10 @@ func remoteName(ref Reference, opt Options) (name.Reference, error) {
 	if ref.remote == nil {
 		return nil, fault.Errorf(fault.Usage, "reference %v does not come from ParseReference", ref)
 	}
-	if opt.Insecure || isLoopback(ref.remote.Context().RegistryStr()) {
+	if opt.plain(ref.remote.Context().RegistryStr()) {
 		return name.ParseReference(ref.remote.String(), name.Insecure)
 	}
 	return ref.remote, nil
-}
-
-// authenticate shakes hands with the registry, with the credentials that
-// docker login or podman login left, and returns the transport to use.
-func authenticate(ctx context.Context, repo name.Repository, opt Options, action string) (http.RoundTripper, error) {
-	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, repo)
-	if err != nil {
-		return nil, fmt.Errorf("credentials for %s: %w", repo.RegistryStr(), err)
-	}
-	base := transport.NewRetry(transport.NewUserAgent(guard(repo.Registry, opt), userAgent))
-	return transport.NewWithContext(ctx, repo.Registry, auth, base, []string{repo.Scope(action)})
 }
 
 // registryError names the reference and gives the failure its kind.
@@ -109,10 +100,6 @@ func registryKind(err error) error {
 	var te *transport.Error
 	switch {
 	case !errors.As(err, &te):
-		// The library has no type for this one.
-		if strings.Contains(err.Error(), "does not match requested digest") {
-			return fault.Wrap(fault.Verify, err)
-		}
 	case te.StatusCode == http.StatusNotFound:
 		return fault.Wrap(fault.Usage, &notFoundError{te})
 	case te.StatusCode == http.StatusUnauthorized, te.StatusCode == http.StatusForbidden:
@@ -134,12 +121,14 @@ func (s *registrySource) url(path string) string {
 
 func (s *registrySource) blobURL(h v1.Hash) string { return s.url("blobs/" + h.String()) }
 
+func (s *registrySource) route() route { return route{s.wire, s.client} }
+
 func (s *registrySource) blob(ctx context.Context, desc v1.Descriptor) (io.ReadCloser, error) {
-	return openRemote(ctx, s.client, s.blobURL(desc.Digest), desc)
+	return openRemote(ctx, s.route(), s.blobURL(desc.Digest), desc)
 }
 
 func (s *registrySource) again(ctx context.Context, desc v1.Descriptor, count func(int64)) (io.ReadCloser, error) {
-	return s.spool.open(ctx, s.client, s.blobURL(desc.Digest), desc, count)
+	return s.spool.open(ctx, s.route(), s.blobURL(desc.Digest), desc, count)
 }
 
 func (s *registrySource) Close() error {

@@ -6,41 +6,47 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/wire"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// maxStalls is how often in a row a transfer may break without one new byte.
-const maxStalls = 4
+// A route is how blobs come over the network: client tries requests again,
+// and wire counts the tries.
+type route struct {
+	wire   *wire.Client
+	client *http.Client
+}
 
 // A remoteBlob streams a blob, or a piece of one, and goes on where the
 // connection broke, with a closed range: some registries answer 416 to an open
 // one.
 type remoteBlob struct {
-	ctx    context.Context
-	client *http.Client
-	url    string
-	desc   v1.Descriptor
-	piece  bool // never to be had by reading the blob from its start
+	ctx   context.Context
+	via   route
+	tries *wire.Tries
+	url   string
+	desc  v1.Descriptor
+	piece bool // never to be had by reading the blob from its start
 
-	body   io.ReadCloser // nil: to be opened at off
-	off    int64
-	end    int64
-	stalls int
+	body io.ReadCloser // nil: to be opened at off
+	off  int64
+	end  int64
 }
 
-func openRemote(ctx context.Context, client *http.Client, url string, desc v1.Descriptor) (io.ReadCloser, error) {
-	return (&remoteBlob{ctx: ctx, client: client, url: url, desc: desc, end: desc.Size}).open()
+func openRemote(ctx context.Context, via route, url string, desc v1.Descriptor) (io.ReadCloser, error) {
+	return (&remoteBlob{ctx: ctx, via: via, url: url, desc: desc, end: desc.Size}).open()
 }
 
 // openRemotePiece opens n bytes from off on.
-func openRemotePiece(ctx context.Context, client *http.Client, url string, desc v1.Descriptor, off, n int64) (io.ReadCloser, error) {
-	return (&remoteBlob{ctx: ctx, client: client, url: url, desc: desc, piece: true, off: off, end: off + n}).open()
+func openRemotePiece(ctx context.Context, via route, url string, desc v1.Descriptor, off, n int64) (io.ReadCloser, error) {
+	return (&remoteBlob{ctx: ctx, via: via, url: url, desc: desc, piece: true, off: off, end: off + n}).open()
 }
 
 func (b *remoteBlob) open() (io.ReadCloser, error) {
+	b.tries = b.via.wire.Tries()
+	b.ctx = wire.WithTries(b.ctx, b.tries)
 	if err := b.connect(); err != nil {
 		return nil, err
 	}
@@ -57,7 +63,7 @@ func (b *remoteBlob) Read(p []byte) (int, error) {
 		n, err := b.body.Read(p)
 		b.off += int64(n)
 		if n > 0 {
-			b.stalls = 0
+			b.tries.Progress()
 			return n, nil
 		}
 		switch {
@@ -70,11 +76,8 @@ func (b *remoteBlob) Read(p []byte) (int, error) {
 		}
 		b.body.Close()
 		b.body = nil
-		if b.stalls++; b.stalls > maxStalls {
-			return 0, fault.Errorf(fault.Network, "blob %v: transfer broke at byte %d of %d: %w", b.desc.Digest, b.off, b.desc.Size, noEOF(err))
-		}
-		if err := pause(b.ctx, b.stalls); err != nil {
-			return 0, err
+		if !b.tries.Again(b.ctx) {
+			return 0, b.ended(fault.Errorf(fault.Network, "blob %v: transfer broke at byte %d of %d: %w", b.desc.Digest, b.off, b.desc.Size, noEOF(err)))
 		}
 	}
 }
@@ -86,28 +89,33 @@ func (b *remoteBlob) Close() error {
 	return b.body.Close()
 }
 
-// connect asks for the blob from off on, again and again when the registry
-// has a bad moment.
+// ended is err, or what made the context end.
+func (b *remoteBlob) ended(err error) error {
+	if b.ctx.Err() != nil {
+		return context.Cause(b.ctx)
+	}
+	return err
+}
+
+// connect asks for the blob from off on, and again when it broke before that.
 func (b *remoteBlob) connect() error {
 	for {
 		err := b.request()
-		if err == nil {
-			return nil
-		}
-		var temporary *temporaryError
-		if !errors.As(err, &temporary) || b.stalls >= maxStalls {
-			return err
-		}
-		b.stalls++
-		if err := pause(b.ctx, b.stalls); err != nil {
-			return err
+		if !retriable(err) || !b.tries.Again(b.ctx) {
+			return b.ended(err)
 		}
 	}
 }
 
+// A temporaryError is worth another try.
 type temporaryError struct{ error }
 
 func (e *temporaryError) Unwrap() error { return e.error }
+
+func retriable(err error) bool {
+	var t *temporaryError
+	return errors.As(err, &t)
+}
 
 func (b *remoteBlob) request() error {
 	req, err := http.NewRequestWithContext(b.ctx, http.MethodGet, b.url, nil)
@@ -118,12 +126,9 @@ func (b *remoteBlob) request() error {
 	if ranged {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.off, b.end-1))
 	}
-	resp, err := b.client.Do(req)
+	resp, err := b.via.client.Do(req)
 	if err != nil {
-		if b.ctx.Err() != nil {
-			return context.Cause(b.ctx)
-		}
-		return &temporaryError{fault.Errorf(fault.Network, "blob %v: %w", b.desc.Digest, err)}
+		return fmt.Errorf("blob %v: %w", b.desc.Digest, registryKind(bare(err)))
 	}
 	err = b.answer(resp, ranged)
 	if err != nil {
@@ -148,7 +153,7 @@ func (b *remoteBlob) answer(resp *http.Response, ranged bool) error {
 			return fault.Errorf(fault.Network, "blob %v: the server sends %d bytes for a range of %d", b.desc.Digest, resp.ContentLength, n)
 		}
 	case code != http.StatusOK:
-		return b.statusError(code)
+		return statusError(code, b.desc)
 	case ranged: // a registry without ranges begins anew
 		if err := b.skip(resp.Body); err != nil {
 			return err
@@ -161,11 +166,8 @@ func (b *remoteBlob) answer(resp *http.Response, ranged bool) error {
 // skip goes over what was read before.
 func (b *remoteBlob) skip(r io.Reader) error {
 	_, err := io.CopyN(io.Discard, r, b.off)
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case b.ctx.Err() != nil:
-		return context.Cause(b.ctx)
 	}
 	return &temporaryError{fault.Errorf(fault.Network, "blob %v: transfer broke before byte %d, where it had broken before", b.desc.Digest, b.off)}
 }
@@ -185,24 +187,10 @@ func (b *remoteBlob) checkRange(got string) (int64, error) {
 	return last - first + 1, nil
 }
 
-func (b *remoteBlob) statusError(code int) error {
-	switch {
-	case code == http.StatusNotFound:
-		return fault.Errorf(fault.Verify, "blob %v is missing in the registry", b.desc.Digest)
-	case code == http.StatusTooManyRequests || code >= 500:
-		return &temporaryError{fault.Errorf(fault.Network, "blob %v: the registry answers %d %s", b.desc.Digest, code, http.StatusText(code))}
+// statusError tells of an answer that no further try will better.
+func statusError(code int, desc v1.Descriptor) error {
+	if code == http.StatusNotFound {
+		return fault.Errorf(fault.Verify, "blob %v is missing in the registry", desc.Digest)
 	}
-	return fault.Errorf(fault.Network, "blob %v: the registry answers %d %s", b.desc.Digest, code, http.StatusText(code))
-}
-
-// pause waits before try n: 0.2 s, 0.4 s, ...
-func pause(ctx context.Context, n int) error {
-	t := time.NewTimer(100 * time.Millisecond << n)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return fault.Errorf(fault.Network, "blob %v: the registry answers %d %s", desc.Digest, code, http.StatusText(code))
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/wire"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
@@ -28,8 +29,14 @@ type Options struct {
 	// Progress, when set, is called now and then, from several goroutines but
 	// never at the same time.
 	Progress func(Progress)
+	// Wire carries all requests, and says how patiently; nil means the zero
+	// wire.Options with Stall and Transport.
+	Wire *wire.Client
 	// Transport carries all requests to registries; nil means Go's default.
 	Transport http.RoundTripper
+	// AuthFile holds credentials, as docker's config.json does; what it has goes
+	// before those of docker login and podman login. It may be missing.
+	AuthFile string
 }
 
 // Progress tells how far a phase of the work has come.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 
@@ -115,7 +114,10 @@ func addToRegistry(ctx context.Context, to Reference, h v1.Hash, add []Signature
 	if err != nil {
 		return registryKind(err)
 	}
-	src := &registrySource{repo: nref.Context(), client: &http.Client{Transport: rt}}
+	src, err := newRegistrySource(nref.Context(), opt)
+	if err != nil {
+		return err
+	}
 	defer src.Close()
 	doc, err := tagged(ctx, src, signatureTag(h))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 
 	"github.com/abupdate/abupdate/internal/fault"
@@ -24,13 +23,13 @@ type spool struct {
 
 // open fetches a layer unless it is the one that is there. Another one gives
 // up its place: the spool never holds more than the largest layer.
-func (s *spool) open(ctx context.Context, client *http.Client, url string, desc v1.Descriptor, count func(int64)) (io.ReadCloser, error) {
+func (s *spool) open(ctx context.Context, via route, url string, desc v1.Descriptor, count func(int64)) (io.ReadCloser, error) {
 	progress := &blobMeter{count: count, left: desc.Size}
 	if s.f == nil || s.desc.Digest != desc.Digest {
 		if err := s.Close(); err != nil {
 			return nil, err
 		}
-		if err := s.fill(ctx, client, url, desc, progress); err != nil {
+		if err := s.fill(ctx, via, url, desc, progress); err != nil {
 			return nil, err
 		}
 	}
@@ -38,7 +37,7 @@ func (s *spool) open(ctx context.Context, client *http.Client, url string, desc 
 	return io.NopCloser(io.NewSectionReader(s.f, 0, desc.Size)), nil
 }
 
-func (s *spool) fill(ctx context.Context, client *http.Client, url string, desc v1.Descriptor, progress *blobMeter) (err error) {
+func (s *spool) fill(ctx context.Context, via route, url string, desc v1.Descriptor, progress *blobMeter) (err error) {
 	parent := s.parent
 	if parent == "" {
 		parent = os.TempDir()
@@ -51,7 +50,7 @@ func (s *spool) fill(ctx context.Context, client *http.Client, url string, desc 
 		return spoolError(err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	s.f, err = fetch(ctx, dir, client, url, desc, progress)
+	s.f, err = fetch(ctx, dir, via, url, desc, progress)
 	s.desc = desc
 	return err
 }

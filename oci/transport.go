@@ -1,86 +1,187 @@
 package oci
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"sync/atomic"
-	"time"
+	"net/url"
+	"strings"
+	"sync"
 
+	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/wire"
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// defaultStall is how long a registry may be silent.
-const defaultStall = time.Minute
+// patient is the client of those who bring none.
+var patient = wire.New(wire.Options{})
 
-// defaultTransport gives up on a server that accepts and then says nothing.
-// It never limits the time of a whole transfer.
-var defaultTransport = func() http.RoundTripper {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.ResponseHeaderTimeout = defaultStall
-	return t
-}()
+func (o Options) wire() *wire.Client {
+	switch {
+	case o.Wire != nil:
+		return o.Wire
+	case o.Transport == nil && o.Stall == 0:
+		return patient
+	}
+	return wire.New(wire.Options{Stall: o.Stall, Base: o.Transport})
+}
+
+// plain reports whether a host may, and is to be, spoken to without TLS.
+func (o Options) plain(hostport string) bool {
+	return o.Insecure || isLoopback(hostport) || o.host(hostport).Insecure
+}
+
+// host returns what is special about a registry. Docker Hub has two names.
+func (o Options) host(hostport string) wire.Host {
+	if hostport == name.DefaultRegistry {
+		if h := o.wire().Host("docker.io"); h.CA != "" || len(h.Mirrors) > 0 {
+			return h
+		}
+	}
+	return o.wire().Host(hostport)
+}
 
 // guard keeps requests off plain HTTP where nobody allowed it: the library
 // itself falls back to it for every private network address.
-func guard(reg name.Registry, opt Options) http.RoundTripper {
-	inner := opt.Transport
-	if inner == nil {
-		inner = defaultTransport
-	}
-	stall := opt.Stall
-	if stall <= 0 {
-		stall = defaultStall
-	}
-	return &guardTransport{inner: inner, host: reg.RegistryStr(), insecure: opt.Insecure, stall: stall}
+func guard(host string, plain bool, opt Options) http.RoundTripper {
+	return &guardTransport{inner: opt.wire().Once(), host: host, plain: plain, opt: opt}
 }
 
 type guardTransport struct {
-	inner    http.RoundTripper
-	host     string
-	insecure bool
-	stall    time.Duration
+	inner http.RoundTripper
+	host  string
+	plain bool // the host is to be spoken to without TLS
+	opt   Options
 }
 
 func (g *guardTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	host := req.URL.Host
+	own := host == g.host
 	switch {
-	case req.URL.Scheme == "http" && !g.insecure && !isLoopback(req.URL.Host):
-		return nil, fmt.Errorf("plain HTTP to %s is not allowed without --insecure", req.URL.Host)
-	case req.URL.Scheme == "https" && g.insecure && req.URL.Host == g.host:
-		return nil, fmt.Errorf("%s is to be spoken to without TLS", g.host)
+	case req.URL.Scheme == "http" && !g.opt.plain(host) && !(own && g.plain):
+		return nil, wire.Permanent(fmt.Errorf("plain HTTP to %s is not allowed without --insecure", host))
+	case req.URL.Scheme == "https" && own && g.plain && !isLoopback(host):
+		return nil, wire.Permanent(fmt.Errorf("%s is to be spoken to without TLS", host))
 	}
-	resp, err := g.inner.RoundTrip(req)
-	if err == nil {
-		resp.Body = watch(resp.Body, g.stall)
-	}
-	return resp, err
+	return g.inner.RoundTrip(req)
 }
 
-// A watchedBody breaks a transfer that has come to stand still: TCP alone
-// would wait for ever for a server that is there and sends nothing.
-type watchedBody struct {
-	io.ReadCloser
-	stall time.Duration
-	timer *time.Timer
-	fired atomic.Bool
-}
-
-func watch(body io.ReadCloser, stall time.Duration) io.ReadCloser {
-	w := &watchedBody{ReadCloser: body, stall: stall}
-	w.timer = time.AfterFunc(stall, func() {
-		w.fired.Store(true)
-		body.Close()
-	})
-	w.timer.Stop()
-	return w
-}
-
-func (w *watchedBody) Read(p []byte) (int, error) {
-	w.timer.Reset(w.stall)
-	n, err := w.ReadCloser.Read(p)
-	w.timer.Stop()
-	if err != nil && err != io.EOF && w.fired.Load() {
-		err = fmt.Errorf("nothing came for %v", w.stall)
+// endpoints are the places that have what a repository has: its mirrors, and
+// itself.
+func endpoints(repo name.Repository, opt Options) ([]wire.Endpoint, error) {
+	var all []wire.Endpoint
+	own := "/v2/" + repo.RepositoryStr() + "/"
+	for _, m := range opt.host(repo.RegistryStr()).Mirrors {
+		mirror, plain, err := mirrorOf(repo, m, opt)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, wire.Endpoint{
+			Transport: pulling(mirror, plain, opt),
+			Rewrite: func(u *url.URL) *url.URL {
+				path, ok := strings.CutPrefix(u.Path, own)
+				if !ok {
+					return nil
+				}
+				return &url.URL{Scheme: mirror.Scheme(), Host: mirror.RegistryStr(), Path: "/v2/" + mirror.RepositoryStr() + "/" + path, RawQuery: u.RawQuery}
+			},
+		})
 	}
-	return n, err
+	return append(all, wire.Endpoint{Transport: pulling(repo, opt.plain(repo.RegistryStr()), opt)}), nil
+}
+
+// mirrorOf returns what a repository is called at a mirror, and whether that
+// is spoken to without TLS.
+func mirrorOf(repo name.Repository, mirror string, opt Options) (name.Repository, bool, error) {
+	rest, plain := strings.CutPrefix(mirror, "http://")
+	rest = strings.TrimPrefix(rest, "https://")
+	host, _, _ := strings.Cut(rest, "/")
+	plain = plain || opt.plain(host)
+	var how []name.Option
+	if plain {
+		how = append(how, name.Insecure)
+	}
+	r, err := name.NewRepository(strings.TrimRight(rest, "/")+"/"+repo.RepositoryStr(), how...)
+	if err == nil && r.RegistryStr() != host {
+		err = fmt.Errorf("%q is not a registry host", host)
+	}
+	if err != nil {
+		return r, false, fault.Errorf(fault.Usage, "mirror %q of %s: %w", mirror, repo.RegistryStr(), err)
+	}
+	return r, plain, nil
+}
+
+// pulling returns the way to a repository: it shakes hands when it is needed
+// first, and follows redirects.
+func pulling(repo name.Repository, plain bool, opt Options) http.RoundTripper {
+	return opt.wire().Follow(&lazyAuth{repo: repo, opt: opt, rt: guard(repo.RegistryStr(), plain, opt)})
+}
+
+// A lazyAuth shakes hands with a registry before the first request.
+type lazyAuth struct {
+	repo name.Repository
+	opt  Options
+
+	mu   sync.Mutex
+	rt   http.RoundTripper
+	done bool // rt knows the credentials
+}
+
+func (l *lazyAuth) RoundTrip(req *http.Request) (*http.Response, error) {
+	rt, err := l.login(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	// The library puts credentials into the headers that it is given.
+	return rt.RoundTrip(req.Clone(req.Context()))
+}
+
+func (l *lazyAuth) login(ctx context.Context) (http.RoundTripper, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.done {
+		return l.rt, nil
+	}
+	rt, err := shake(ctx, l.repo, l.opt, transport.PullScope, l.rt)
+	if err != nil {
+		return nil, lasting(err)
+	}
+	l.rt, l.done = rt, true
+	return rt, nil
+}
+
+// lasting marks what a registry or token server will say again.
+func lasting(err error) error {
+	if code := statusOf(err); code != 0 && !wire.Temporary(code) {
+		return wire.Permanent(err)
+	}
+	return err
+}
+
+// authenticate shakes hands with the registry, and returns the transport for
+// the library to push with.
+func authenticate(ctx context.Context, repo name.Repository, opt Options, action string) (http.RoundTripper, error) {
+	opt.Wire = opt.wire()
+	return shake(ctx, repo, opt, action, opt.wire().Retry(guard(repo.RegistryStr(), opt.plain(repo.RegistryStr()), opt)))
+}
+
+// shake finds credentials and asks the registry how it wants them.
+func shake(ctx context.Context, repo name.Repository, opt Options, action string, rt http.RoundTripper) (http.RoundTripper, error) {
+	auth, err := authn.Resolve(ctx, opt.keychain(), repo)
+	if err != nil {
+		return nil, wire.Permanent(fmt.Errorf("credentials for %s: %w", repo.RegistryStr(), err))
+	}
+	return transport.NewWithContext(ctx, repo.Registry, auth, transport.NewUserAgent(rt, userAgent), []string{repo.Scope(action)})
+}
+
+// bare takes away what http.Client puts around an error: the caller says where.
+func bare(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) && errors.Is(err, u) {
+		return u.Err
+	}
+	return err
 }

@@ -82,29 +82,42 @@ func (p *puller) pull(r *pull) {
 }
 
 // read fills buf with the blocks from number first on, which lie within one
-// range; what lies before them is of no use any more.
+// range, or within the parts that it was split into; what lies before them is
+// of no use any more.
 func (p *puller) read(buf []byte, first int64) error {
+	for len(buf) > 0 {
+		n, err := p.readPart(buf, first)
+		if err != nil {
+			return err
+		}
+		buf, first = buf[n:], first+int64(n)/verity.BlockSize
+	}
+	return nil
+}
+
+// readPart is read up to the end of the range that block first is in.
+func (p *puller) readPart(buf []byte, first int64) (int, error) {
 	p.start()
 	for len(p.pulls) > 0 && p.pulls[0].End <= first {
 		if err := p.finish(); err != nil {
-			return err
+			return 0, err
 		}
 		p.start()
 	}
 	off := first * verity.BlockSize
 	if len(p.pulls) == 0 || p.pulls[0].at > off {
-		return fmt.Errorf("fetching block %d: no range has it", first)
+		return 0, fmt.Errorf("fetching block %d: no range has it", first)
 	}
 	r := p.pulls[0]
 	if n, err := io.CopyN(io.Discard, r.ring, off-r.at); err != nil {
-		return readError(r.at+n, err)
+		return 0, readError(r.at+n, err)
 	}
-	n, err := io.ReadFull(r.ring, buf)
+	n, err := io.ReadFull(r.ring, buf[:min(int64(len(buf)), r.End*verity.BlockSize-off)])
 	r.at = off + int64(n)
 	if err != nil {
-		return readError(r.at, err)
+		return n, readError(r.at, err)
 	}
-	return nil
+	return n, nil
 }
 
 // finish ends the first range. Whatever it has beyond its end is an error: the

@@ -219,7 +219,7 @@ func (f *fakeSystem) Mount(m initramfs.Mount) error {
 		image{"kernel/kexec_loaded": "0\n"}.put(f.t, target)
 	case m.Type == "squashfs":
 		f.images[f.booting].put(f.t, target)
-	case m.Type == "overlay":
+	case m.Type == "overlay" && m.Target == "/sysroot":
 		if f.onOverlay != nil {
 			f.onOverlay()
 		}

@@ -23,7 +23,8 @@ const (
 const growMin = 16 << 20
 
 // setUpVar brings up the persistent part: the var partition with its file
-// system, what the image wants to find in it, and the machine's ID.
+// system, what the image wants to find in it, what is kept there of other
+// places, and the machine's ID.
 func (b *boot) setUpVar(c *partitions.SlotContent) error {
 	part, ok := b.layout.Partition(partitions.LabelVar)
 	if !ok {
@@ -38,6 +39,9 @@ func (b *boot) setUpVar(c *partitions.SlotContent) error {
 		b.sys.Log(true, "/var: "+err.Error())
 	} else if err != nil {
 		return fmt.Errorf("/var: %w", err)
+	}
+	if err := b.keepChanges(c.Manifest); err != nil {
+		return err
 	}
 	id, err := b.storedMachineID()
 	if full(err) {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 )
 
@@ -30,6 +31,12 @@ const MaxSize = 64 << 10
 // MaxKargs bounds Manifest.Kargs, in bytes: a command line has 2047 at most.
 const MaxKargs = 1024
 
+// EtcPersist is the value of Manifest.Etc with which changes in /etc stay.
+const EtcPersist = "persist"
+
+// MaxPersist bounds Manifest.Persist.
+const MaxPersist = 64
+
 // BlockSize is the size of data and hash blocks, in bytes.
 const BlockSize = 4096
 
@@ -45,13 +52,18 @@ type Manifest struct {
 	Kernel       string `json:"kernel,omitempty"` // kernel release, as uname -r prints it
 	// Kargs are the words that the system adds to the kernel's command line,
 	// as they stand there.
-	Kargs      string `json:"kargs,omitempty"`
-	RootHash   string `json:"root_hash"`   // hex, of the verity tree
-	Salt       string `json:"salt"`        // hex
-	DataBlocks int64  `json:"data_blocks"` // of BlockSize bytes
-	ImageBytes int64  `json:"image_bytes"` // squashfs, padded to BlockSize
-	HashOffset int64  `json:"hash_offset"` // bytes from the slot's start to the verity superblock
-	TreeBytes  int64  `json:"tree_bytes"`  // verity superblock and hash tree
+	Kargs string `json:"kargs,omitempty"`
+	// Etc is EtcPersist when changes in /etc are to stay; else a reboot forgets
+	// them.
+	Etc string `json:"etc,omitempty"`
+	// Persist are folders outside of /var and /etc that are kept there.
+	Persist    []string `json:"persist,omitempty"`
+	RootHash   string   `json:"root_hash"`   // hex, of the verity tree
+	Salt       string   `json:"salt"`        // hex
+	DataBlocks int64    `json:"data_blocks"` // of BlockSize bytes
+	ImageBytes int64    `json:"image_bytes"` // squashfs, padded to BlockSize
+	HashOffset int64    `json:"hash_offset"` // bytes from the slot's start to the verity superblock
+	TreeBytes  int64    `json:"tree_bytes"`  // verity superblock and hash tree
 	// Encoder names the squashfs encoder and its parameters: the root hash
 	// depends on them.
 	Encoder      string `json:"encoder"`
@@ -129,8 +141,38 @@ func (m *Manifest) Validate() error {
 	if len(m.Kargs) > MaxKargs || strings.ContainsFunc(m.Kargs, func(r rune) bool { return r < ' ' || r >= 0x7f }) {
 		return fmt.Errorf("%w: kargs has more than %d bytes, or others than printable ASCII", ErrInvalid, MaxKargs)
 	}
+	if m.Etc != "" && m.Etc != EtcPersist {
+		return fmt.Errorf("%w: etc is %q; want %q or nothing", ErrInvalid, m.Etc, EtcPersist)
+	}
+	if len(m.Persist) > MaxPersist {
+		return fmt.Errorf("%w: persist names %d folders, more than %d", ErrInvalid, len(m.Persist), MaxPersist)
+	}
+	for _, dir := range m.Persist {
+		if err := CheckPersist(dir); err != nil {
+			return fmt.Errorf("%w: persist: %w", ErrInvalid, err)
+		}
+	}
 	_, err := m.SaltBytes()
 	return err
+}
+
+// others are folders that have a keeper of their own, or must not have one.
+var others = []string{"/dev", "/etc", "/proc", "/run", "/sys", "/usr", "/var", "/boot", "/tmp"}
+
+// CheckPersist says why dir cannot be one of Persist.
+func CheckPersist(dir string) error {
+	switch {
+	case !path.IsAbs(dir) || path.Clean(dir) != dir || dir == "/":
+		return fmt.Errorf("%q is not the plain path of a folder", dir)
+	case strings.ContainsFunc(dir, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return fmt.Errorf("%q has control characters", dir)
+	}
+	for _, other := range others {
+		if dir == other || strings.HasPrefix(dir, other+"/") {
+			return fmt.Errorf("%s is in %s, which is not kept this way", dir, other)
+		}
+	}
+	return nil
 }
 
 // RootHashBytes returns the 32 bytes of the root hash.

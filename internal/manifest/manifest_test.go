@@ -57,6 +57,11 @@ func TestValidate(t *testing.T) {
 		{"short hash of the layers", func(m *manifest.Manifest) { m.Layers = "ab" }, "layers_sha256"},
 		{"kargs of two lines", func(m *manifest.Manifest) { m.Kargs = "a\nb" }, "kargs"},
 		{"endless kargs", func(m *manifest.Manifest) { m.Kargs = strings.Repeat("k", 1025) }, "kargs"},
+		{"etc of a later version", func(m *manifest.Manifest) { m.Etc = "merge" }, "etc is"},
+		{"persist is no path", func(m *manifest.Manifest) { m.Persist = []string{"srv"} }, "plain path"},
+		{"persist climbs", func(m *manifest.Manifest) { m.Persist = []string{"/srv/../usr"} }, "plain path"},
+		{"persist in /usr", func(m *manifest.Manifest) { m.Persist = []string{"/srv", "/usr/share"} }, "/usr"},
+		{"persist without end", func(m *manifest.Manifest) { m.Persist = make([]string, 65) }, "65 folders"},
 		{"salt is not hex", func(m *manifest.Manifest) { m.Salt = "xyz" }, "salt"},
 	} {
 		m := valid()
@@ -92,7 +97,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("a decoded manifest does not encode: %v", err)
 		}
-		if m2, err := manifest.Decode(again); err != nil || *m2 != *m {
+		if m2, err := manifest.Decode(again); err != nil || !cmp.Equal(m, m2) {
 			t.Errorf("round trip = %+v, %v; want %+v", m2, err, m)
 		}
 	})

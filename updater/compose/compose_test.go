@@ -82,6 +82,11 @@ func TestDescribe(t *testing.T) {
 			"usr/lib/abupdate/kargs.d/README":    "not TOML",
 		}}, compose.Options{},
 			manifest.Manifest{Version: "1", Title: "Test System", Kargs: `quiet key="a b" mitigations=off`}, manifest.Manifest{Version: "1"}},
+		{"what devices keep", ut.Image{Version: "1", Files: map[string]string{
+			"usr/lib/abupdate/config.d/10-a.toml": "etc = 'ephemeral'\n[persist]\npaths = ['/srv', '/root']\n",
+			"usr/lib/abupdate/config.d/20-b.toml": "etc = 'persist'\n[persist]\npaths = ['/root']\n",
+		}}, compose.Options{},
+			manifest.Manifest{Version: "1", Title: "Test System", Etc: manifest.EtcPersist, Persist: []string{"/root", "/srv"}}, manifest.Manifest{Version: "1"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			img, p := plan(t, tt.image)
@@ -104,7 +109,7 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-func TestKargsThatAreRefused(t *testing.T) {
+func TestDropinsThatAreRefused(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"not TOML", "kargs = [", "reading /usr/lib/abupdate/kargs.d/x.toml"},
 		{"a key of a later version", "kargs = []\nunless = 'x'\n", "unknown key unless"},
@@ -115,12 +120,28 @@ func TestKargsThatAreRefused(t *testing.T) {
 		{"a quote", "kargs = ['a=b\"c']", "a quote"},
 		{"too much", "kargs = ['a=" + strings.Repeat("b", 1100) + "']", "more than 1024"},
 	} {
-		img, p := plan(t, ut.Image{Files: map[string]string{"usr/lib/abupdate/kargs.d/x.toml": tt.text}})
-		m := compose.Describe(img, compose.Options{})
-		err := compose.DescribeFiles(t.Context(), &m, p, compose.Options{})
-		if err == nil || !strings.Contains(err.Error(), tt.want) || fault.KindOf(err) != fault.Usage {
-			t.Errorf("%s: DescribeFiles() = %v; want a usage error with %q", tt.name, err, tt.want)
-		}
+		dropIn(t, compose.KargsDir, tt.name, tt.text, tt.want)
+	}
+	for _, tt := range []struct{ name, text, want string }{
+		{"not TOML", "etc = ", "reading /usr/lib/abupdate/config.d/x.toml"},
+		{"a key of a later version", "[persist]\nfiles = []", "unknown key persist.files"},
+		{"a way that is not known", "etc = 'merge'", `etc is "merge"`},
+		{"an empty way", "etc = ''", `etc is ""`},
+		{"a path in /usr", "[persist]\npaths = ['/usr/local']", "/usr/local is in /usr"},
+		{"no path", "[persist]\npaths = ['srv']", "not the plain path"},
+	} {
+		dropIn(t, compose.ConfigDir, tt.name, tt.text, tt.want)
+	}
+}
+
+// dropIn expects an image with one file in a folder to be refused.
+func dropIn(t *testing.T, dir, name, text, want string) {
+	t.Helper()
+	img, p := plan(t, ut.Image{Files: map[string]string{dir + "/x.toml": text}})
+	m := compose.Describe(img, compose.Options{})
+	err := compose.DescribeFiles(t.Context(), &m, p, compose.Options{})
+	if err == nil || !strings.Contains(err.Error(), want) || fault.KindOf(err) != fault.Usage {
+		t.Errorf("%s: DescribeFiles() = %v; want a usage error with %q", name, err, want)
 	}
 }
 
@@ -220,7 +241,7 @@ func TestComposeIsReproducible(t *testing.T) {
 		}
 	}
 	again, elsewhere := composed(t, full, compose.Options{Hashes: blockdev.NewMemory(make([]byte, 1<<20))})
-	if !bytes.Equal(first, again) || elsewhere.Manifest != made.Manifest {
+	if !bytes.Equal(first, again) || !cmp.Equal(elsewhere.Manifest, made.Manifest) {
 		t.Errorf("with hashes on a device the image or the manifest differs")
 	}
 	var trees [2]bytes.Buffer

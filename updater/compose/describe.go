@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,7 +50,8 @@ func Describe(img *oci.Image, opt Options) manifest.Manifest {
 }
 
 // DescribeFiles adds what the image's files tell: the kernel and what is added
-// to its command line, and of version and title what the config leaves open. That is os-release's IMAGE_VERSION or
+// to its command line, what is kept on the device, and of version and title
+// what the config leaves open. That is os-release's IMAGE_VERSION or
 // VERSION_ID, else digits of the digest; and PRETTY_NAME. After it all is known
 // but sizes and hashes.
 func DescribeFiles(ctx context.Context, m *manifest.Manifest, plan *oci.Plan, opt Options) error {
@@ -58,12 +60,15 @@ func DescribeFiles(ctx context.Context, m *manifest.Manifest, plan *oci.Plan, op
 		return err
 	}
 	m.Kernel = kernel.Release
-	release, kargs := osReleasePath(plan), kargsPaths(plan)
-	files, err := readTexts(ctx, plan, append(kargs, release...))
+	release, kargs, config := osReleasePath(plan), dropins(plan, KargsDir), dropins(plan, ConfigDir)
+	files, err := readTexts(ctx, plan, slices.Concat(kargs, config, release))
 	if err != nil {
 		return err
 	}
 	if m.Kargs, err = joinKargs(kargs, files, m.Architecture); err != nil {
+		return err
+	}
+	if err := configure(m, config, files); err != nil {
 		return err
 	}
 	vars := map[string]string{}

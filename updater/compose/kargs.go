@@ -33,10 +33,10 @@ func (f kargsFile) isFor(arch string) bool {
 		slices.Contains(f.MatchArchitectures, machines[arch])
 }
 
-// kargsPaths returns the files in KargsDir by the path of their content, in
+// dropins returns the *.toml files in a folder by the path of their content, in
 // the order in which they count.
-func kargsPaths(plan *oci.Plan) []string {
-	dir, ok := plan.Lookup(KargsDir)
+func dropins(plan *oci.Plan, folder string) []string {
+	dir, ok := plan.Lookup(folder)
 	if !ok || dir.Type != fstree.Directory {
 		return nil
 	}
@@ -49,7 +49,7 @@ func kargsPaths(plan *oci.Plan) []string {
 	slices.Sort(names)
 	var paths []string
 	for _, name := range names {
-		if e, ok := plan.Lookup(KargsDir + "/" + name); ok && (e.Type == fstree.Regular || e.Type == fstree.Hardlink) {
+		if e, ok := plan.Lookup(folder + "/" + name); ok && (e.Type == fstree.Regular || e.Type == fstree.Hardlink) {
 			paths = append(paths, e.Path)
 		}
 	}

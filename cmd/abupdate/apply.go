@@ -14,7 +14,7 @@ func newApply(a *app) *cobra.Command {
 	var opt updater.ApplyOptions
 	var source sourceFlags
 	var disk, config string
-	var reboot bool
+	var reboot, toSwitch, cancel bool
 	cmd := &cobra.Command{
 		Use:     "apply [REF]",
 		GroupID: groupDevice,
@@ -33,10 +33,22 @@ Refused: while the running slot is not confirmed, an image that failed on this
 device before, a lower version, another architecture, kernel or "compatible". Of
 an ordinary image the kernel, and the version if no label says it, are known when
 its layers have been read, and so have been written: when it is refused then, the
-other slot is empty. --check-first reads the layers before, and twice.`,
+other slot is empty. --check-first reads the layers before, and twice.
+
+The version floor is the highest version that was ever confirmed here; status shows
+it. A lower one is refused also when an older system runs, after a rollback say.
+--allow-downgrade takes it, and when it is confirmed it becomes the floor.
+
+In two steps: --stage-only fills and checks the other slot and leaves the next boot
+as it is (the slot is "held"); --switch, any time later and without a network, lets
+the next boot try it; so does apply of the same image, which then fetches nothing of
+it. --cancel takes back what is held, or staged and not booted yet; wanted again, it
+is not fetched again. Exit code 77 when there is nothing to switch to or to cancel.`,
 		Example: lines(
 			"abupdate apply",
 			"abupdate apply registry.example/os-update:12.8 --reboot",
+			"abupdate apply --stage-only && abupdate apply --switch --reboot",
+			"abupdate apply --cancel",
 			"abupdate apply oci:updates:12.8 --disk disk.raw"),
 		Args: atMost("REF"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -46,6 +58,22 @@ other slot is empty. --check-first reads the layers before, and twice.`,
 			if reboot && disk != "" {
 				return fault.Errorf(fault.Usage, "abupdate apply: --reboot is for the running system, not for --disk")
 			}
+			if opt.StageOnly && (toSwitch || cancel) || toSwitch && cancel {
+				return fault.Errorf(fault.Usage, "abupdate apply: --stage-only, --switch and --cancel exclude each other")
+			}
+			if reboot && (opt.StageOnly || cancel) {
+				return fault.Errorf(fault.Usage, "abupdate apply: --reboot goes with neither --stage-only nor --cancel: they change nothing that boots")
+			}
+			if (toSwitch || cancel) && (len(args) > 0 || opt.DryRun) {
+				return fault.Errorf(fault.Usage, "abupdate apply: --switch and --cancel are about what is in the slot: they take no REF and no --dry-run")
+			}
+			opt.Progress = a.progress.report
+			switch {
+			case cancel:
+				return a.cancel(disk)
+			case toSwitch:
+				return a.switchSlot(cmd, disk, opt, reboot)
+			}
 			if opt.Source, err = source.options(); err != nil {
 				return err
 			}
@@ -54,7 +82,6 @@ other slot is empty. --check-first reads the layers before, and twice.`,
 					return err
 				}
 			}
-			opt.Progress = a.progress.report
 			return a.apply(cmd, disk, opt, reboot)
 		},
 	}
@@ -63,9 +90,12 @@ other slot is empty. --check-first reads the layers before, and twice.`,
 	fs.BoolVar(&reboot, "reboot", false, "reboot into the new system when it is staged")
 	fs.BoolVar(&opt.DryRun, "dry-run", false, "check all that can be checked and write nothing")
 	fs.BoolVar(&opt.CheckFirst, "check-first", false, "read the headers of an ordinary image before the other slot is touched; its layers are fetched twice")
-	fs.BoolVar(&opt.Allow.Downgrade, "allow-downgrade", false, "take a version lower than the running one")
+	fs.BoolVar(&opt.Allow.Downgrade, "allow-downgrade", false, "take a version lower than the running one or the floor, which it lowers when it is confirmed")
 	fs.BoolVar(&opt.Allow.Denied, "allow-denied", false, "take an image that failed on this device before")
 	fs.BoolVar(&opt.Allow.Same, "allow-same", false, "take the image that runs already")
+	fs.BoolVar(&opt.StageOnly, "stage-only", false, "leave the next boot as it is: --switch, or apply again, switches")
+	fs.BoolVar(&toSwitch, "switch", false, "switch to what --stage-only left in the slot")
+	fs.BoolVar(&cancel, "cancel", false, "take back what is staged or held")
 	fs.StringVar(&config, "config", updater.ConfigDir, "`DIR` with config.toml and config.d")
 	transferFlags(fs, &opt.Transfer)
 	source.registry(fs)
@@ -93,14 +123,51 @@ func (a *app) apply(cmd *cobra.Command, disk string, opt updater.ApplyOptions, r
 	return rebootSystem()
 }
 
+// cancel takes back what waits in a slot.
+func (a *app) cancel(disk string) error {
+	sys, err := updater.Open(updater.OpenOptions{Disk: disk, Access: updater.Change})
+	if err != nil {
+		return err
+	}
+	defer sys.Close()
+	done, err := sys.Cancel()
+	if err != nil {
+		return err
+	}
+	return a.print(done, func(w io.Writer) {
+		fmt.Fprintf(w, "version %s in slot %v is taken back; slot %v boots next\n", orDash(done.Version), done.Slot, done.Next)
+	})
+}
+
+// switchSlot switches to what --stage-only left.
+func (a *app) switchSlot(cmd *cobra.Command, disk string, opt updater.ApplyOptions, reboot bool) error {
+	sys, err := updater.Open(updater.OpenOptions{Disk: disk, Access: updater.Change})
+	if err != nil {
+		return err
+	}
+	defer sys.Close()
+	done, err := sys.Switch(cmd.Context(), opt.Allow, opt.Progress)
+	if err != nil {
+		return err
+	}
+	if err := a.print(done, func(w io.Writer) { printApplied(w, done) }); err != nil || !reboot {
+		return err
+	}
+	return rebootSystem()
+}
+
 func printApplied(w io.Writer, r *updater.Applied) {
+	next := "staged for the next boot"
+	if r.Held {
+		next = "held: abupdate apply --switch lets the next boot try it"
+	}
 	switch {
 	case r.DryRun:
 		fmt.Fprintf(w, "would write version %s into slot %v; nothing was changed\n", r.Version, r.Slot)
 	case r.Reused:
-		fmt.Fprintf(w, "slot %v holds version %s already, intact; it is staged for the next boot\n", r.Slot, r.Version)
+		fmt.Fprintf(w, "slot %v holds version %s already, intact; it is %s\n", r.Slot, r.Version, next)
 	default:
-		fmt.Fprintf(w, "version %s is in slot %v and staged for the next boot\n", r.Version, r.Slot)
+		fmt.Fprintf(w, "version %s is in slot %v and %s\n", r.Version, r.Slot, next)
 	}
 	fmt.Fprintf(w, "image\t%s\n", r.Image)
 	fmt.Fprintf(w, "digest\t%s\n", r.Digest)
@@ -110,5 +177,25 @@ func printApplied(w io.Writer, r *updater.Applied) {
 	if r.ImageBytes != 0 {
 		fmt.Fprintf(w, "size\t%s, %s of it there before\n", bytesText(r.ImageBytes), bytesText(r.KeptBytes))
 	}
+	printTransfer(w, r)
 	printDropped(w, r.Dropped)
+}
+
+// printTransfer tells what came, or would come, over the line.
+func printTransfer(w io.Writer, r *updater.Applied) {
+	if r.CopiedBytes == 0 && r.FetchedBytes == 0 {
+		return
+	}
+	copied, fetched := "copied", "fetched"
+	if r.DryRun {
+		copied, fetched = "would copy", "would fetch"
+	}
+	if n := r.CopiedBytes - r.KeptBytes; n > 0 {
+		fmt.Fprintf(w, "%s\t%s from other slots\n", copied, bytesText(n))
+	}
+	requests := ""
+	if r.FetchedRanges > 0 {
+		requests = fmt.Sprintf(" in %d requests", r.FetchedRanges)
+	}
+	fmt.Fprintf(w, "%s\t%s%s\n", fetched, bytesText(r.FetchedBytes), requests)
 }

@@ -101,14 +101,23 @@ var docsIntro = func() string {
 	b.WriteString("Global flags: `--json` and `-q`, `--quiet`. `abupdate completion bash|zsh|fish` prints completions,\n" +
 		"`abupdate man DIR` writes man pages.\n\n## Output\n\n" +
 		"Results go to stdout, everything else to stderr. With `--json` stdout gets one JSON object on one line, and\n" +
-		"nothing when the command fails (verify and lint print what they found all the same); stderr gets progress as JSON lines `{\"step\":...,\"done\":...,\"total\":...}`\n" +
-		"(bytes; no total when it is not known). `build` of several images prints one object a line for each that was built, as soon as\n" +
-		"it is, with the image as `image`; progress lines name it likewise. Progress bars are shown on a terminal only. An error is one line on\n" +
+		"nothing when the command fails (verify and lint print what they found all the same); stderr gets progress as JSON lines.\n" +
+		"`build` of several images prints one object a line for each that was built, as soon as\n" +
+		"it is, with the image as `image`; progress lines name it likewise. An error is one line on\n" +
 		"stderr, `abupdate: what: where`, also with `--json`.\n\n" +
+		"Progress: a line that is drawn over and over on a terminal, else a line every 10 seconds of a step that takes longer;\n" +
+		"none with `-q`. With `--json` lines of `step` (resolve, fetch, compare, write, read back, commit, copy, verify), `done`,\n" +
+		"`total` (bytes; left out when nobody knows, as is everything that is zero), `remaining`; of an update `copied` (were on\n" +
+		"the device) and `fetched` (came over the line) since the step began, `to_fetch` (what will come in all); `rate` (bytes\n" +
+		"per second in the last 15 seconds; of what is fetched when `to_fetch` is there, else of `done`) and `eta_seconds`.\n" +
+		"A line with `note` says something for people: that all of an image is fetched because the server has no ranges, say.\n\n" +
+		"`apply --json`: `slot`, `version`, `image`, `digest`, `root_hash`, `kernel`, `image_bytes`, `kept_bytes` (were in the slot\n" +
+		"already), `copied_bytes` (were on the device, those included), `fetched_bytes`, `fetched_ranges`, `held`, `reused`, `update`,\n" +
+		"`dry_run` (then what would be copied and fetched).\n\n" +
 		"`status --json`: `disk`, `booted` (slot, or null for a disk that this machine does not run from), `next`,\n" +
-		"`pending`, `rollback` (slot or null), `fallback` (reason or null), `slots` with `a`, `b` and `recovery`: `state`\n" +
-		"(empty, writing, pending, good, bad), `version`, `image`, `digest`, `root_hash`, `kernel`, `tries_left`, `order`,\n" +
-		"`last_failure`, ...; `reset`, `denied`, `events`.\n\n" +
+		"`pending`, `held`, `rollback` (slot or null), `floor`, `fallback` (reason or null), `slots` with `a`, `b` and `recovery`: `state`\n" +
+		"(empty, writing, held, pending, good, bad), `version`, `image`, `digest`, `root_hash`, `kernel`, `tries_left`, `order`,\n" +
+		"`kept`, `last_failure`, ...; `reset`, `denied`, `events`.\n\n" +
 		"`build --json` and `inspect --json`: the manifest's `version`, `architecture`, `compatible`, `kernel`, `root_hash`,\n" +
 		"`salt`, `data_blocks`, `image_bytes`, `hash_offset`, `tree_bytes`, `encoder`, `source_image`, `source_digest`,\n" +
 		"`created`, `title`, and `digest`. `build` adds `image` (what it was built from), `dir` and `tag`, `raw`, `pushed`; `files`, `layer_bytes`\n" +

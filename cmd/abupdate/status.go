@@ -20,8 +20,9 @@ func newStatus(a *app) *cobra.Command {
 		GroupID: groupDevice,
 		Short:   "Show what is booted, pending, and there to roll back to",
 		Long: `Shows the slots: what is booted, what is pending (staged, or booted and not yet
-confirmed), and what rollback would go to. When the device does not run what it
-was told to run, "fallback" says why.`,
+confirmed) or held (apply --stage-only), what rollback would go to, and the version
+below which apply refuses an update. When the device does not run what it was told
+to run, "fallback" says why.`,
 		Example: lines("abupdate status", "abupdate status --json --disk disk.raw"),
 		Args:    exactly(),
 		RunE: func(*cobra.Command, []string) error {
@@ -53,7 +54,7 @@ func printStatus(w io.Writer, st *updater.Status) {
 	for _, role := range []struct {
 		name string
 		slot *bootctl.Slot
-	}{{"booted", st.Booted}, {"next", &st.Next}, {"pending", st.Pending}, {"rollback", st.Rollback}} {
+	}{{"booted", st.Booted}, {"next", &st.Next}, {"pending", st.Pending}, {"held", st.Held}, {"rollback", st.Rollback}} {
 		if role.slot != nil {
 			fmt.Fprintf(w, "%s\t%v\t%s\n", role.name, *role.slot, st.Slots[role.slot.String()].Version)
 		}
@@ -68,6 +69,9 @@ func printStatus(w io.Writer, st *updater.Status) {
 	if st.Fallback != nil {
 		fmt.Fprintf(w, "fallback\t%s\n", *st.Fallback)
 	}
+	if st.Floor != "" {
+		fmt.Fprintf(w, "floor\t%s\n", st.Floor)
+	}
 	if st.Reset != bootctl.ResetNone {
 		fmt.Fprintf(w, "factory reset\t%s\n", st.Reset)
 	}
@@ -80,6 +84,9 @@ func printStatus(w io.Writer, st *updater.Status) {
 	}
 	for _, name := range []string{"a", "b", "recovery"} {
 		s := st.Slots[name]
+		if s.Kept {
+			fmt.Fprintf(w, "slot %s: not confirmed for many boots, and it goes on booting: there is no other good slot\n", name)
+		}
 		if s.LastFailure != "" {
 			fmt.Fprintf(w, "slot %s: last failure: %s\n", name, s.LastFailure)
 		}

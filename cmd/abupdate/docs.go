@@ -59,7 +59,7 @@ func writeDocs(w io.Writer, root *cobra.Command) error {
 		fmt.Fprintf(&b, "\n## %s\n", strings.TrimSuffix(group.Title, ":"))
 		for _, cmd := range root.Commands() {
 			if cmd.GroupID == group.ID && !cmd.Hidden {
-				writeCommand(&b, cmd)
+				writeCommand(&b, cmd, "###")
 			}
 		}
 	}
@@ -67,13 +67,20 @@ func writeDocs(w io.Writer, root *cobra.Command) error {
 	return err
 }
 
-func writeCommand(b *bytes.Buffer, cmd *cobra.Command) {
-	fmt.Fprintf(b, "\n### %s\n\n%s.\n\n```\n%s\n```\n\n%s\n", cmd.Name(), cmd.Short, cmd.UseLine(), cmd.Long)
+// writeCommand writes a command and those below it.
+func writeCommand(b *bytes.Buffer, cmd *cobra.Command, heading string) {
+	name := strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+	fmt.Fprintf(b, "\n%s %s\n\n%s.\n\n```\n%s\n```\n\n%s\n", heading, name, cmd.Short, cmd.UseLine(), cmd.Long)
 	if flags := cmd.LocalFlags(); flags.HasAvailableFlags() {
 		fmt.Fprintf(b, "\n```\n%s```\n", flags.FlagUsages())
 	}
 	if cmd.Example != "" {
 		fmt.Fprintf(b, "\n```sh\n%s\n```\n", strings.ReplaceAll(strings.TrimPrefix(cmd.Example, "  "), "\n  ", "\n"))
+	}
+	for _, sub := range cmd.Commands() {
+		if !sub.Hidden {
+			writeCommand(b, sub, heading+"#")
+		}
 	}
 }
 
@@ -132,6 +139,15 @@ var docsIntro = func() string {
 		"| key | meaning |\n|---|---|\n" +
 		"| `image` | what `apply` takes when it is called without a reference |\n" +
 		"| `insecure` | speak plain HTTP to registries |\n" +
-		"| `spool_dir` | where a layer of a registry lies that must be read twice |\n")
+		"| `spool_dir` | where a layer of a registry lies that must be read twice |\n" +
+		"| `retry_for` | as --retry-for: `\"2h\"` |\n" +
+		"| `limit_rate`, `low_speed` | as --limit-rate and --low-speed: `\"500K\"` |\n" +
+		"| `[registries.\"HOST[:PORT]\"]` | what is special about one host, also of `https://` references; a drop-in replaces all of it |\n" +
+		"| `ca` | there: PEM file of certificates to trust besides the system's |\n" +
+		"| `mirrors` | there: list of `\"HOST[:PORT][/PATH]\"` to try in order before the host itself, which has the same repositories below PATH |\n" +
+		"| `insecure` | there: speak plain HTTP to this host |\n\n" +
+		"Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. Credentials come from `auth.json` beside `config.toml`, which\n" +
+		"has the format of docker's `config.json` without helpers (keys may be HOST or HOST/PATH), then from what `docker login` and\n" +
+		"`podman login` left. They are sent to no other host than theirs, also when a registry redirects.\n")
 	return b.String()
 }()

@@ -15,6 +15,8 @@ import (
 
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/abupdate/abupdate/updater"
 	"github.com/abupdate/abupdate/updater/diff"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
@@ -91,7 +93,7 @@ func TestInspectUpdate(t *testing.T) {
 	for _, b := range in.Blobs {
 		roles[b.Role] = b
 	}
-	if in.Kind != "update" || in.Digest != built.Digest || in.Manifest != built.Manifest {
+	if in.Kind != "update" || in.Digest != built.Digest || !cmp.Equal(in.Manifest, built.Manifest) {
 		t.Errorf("Inspect() = %+v; want what was built: %+v", in, built)
 	}
 	if roles["squashfs"].Bytes != built.ImageBytes || roles["hash tree"].Bytes != built.TreeBytes || roles["config"].MediaType != manifest.ConfigMediaType {

@@ -4,11 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/wire"
 	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/updater"
 	"github.com/abupdate/abupdate/updater/compose"
@@ -170,6 +172,22 @@ func TestReadConfig(t *testing.T) {
 		{"drop-ins replace single keys", map[string]string{
 			"config.toml": "image = \"a\"\nspool_dir = \"/s\"", "config.d/10-x.toml": "image = \"b\"", "config.d/20-y.toml": "insecure = true", "config.d/ignored.txt": "image = \"c\"",
 		}, updater.Config{Image: "b", SpoolDir: "/s", Insecure: true}, false},
+		{"the network", map[string]string{"config.toml": "retry_for = \"2h30m\"\nlimit_rate = \"2M/s\"\nlow_speed = \"500\"\n" +
+			"[registries.\"r.example:5000\"]\nca = \"/ca.pem\"\nmirrors = [\"m.example/path\", \"http://n.example:80\"]\ninsecure = true\n"},
+			updater.Config{RetryFor: 150 * time.Minute, LimitRate: 2 << 20, LowSpeed: 500, Registries: map[string]updater.RegistryConfig{
+				"r.example:5000": {CA: "/ca.pem", Mirrors: []string{"m.example/path", "http://n.example:80"}, Insecure: true},
+			}}, false},
+		{"a drop-in replaces a host", map[string]string{
+			"config.toml":      "[registries.a]\ninsecure = true\n[registries.b]\ninsecure = true\n",
+			"config.d/10.toml": "[registries.a]\nmirrors = [\"m\"]\n",
+		}, updater.Config{Registries: map[string]updater.RegistryConfig{"a": {Mirrors: []string{"m"}}, "b": {Insecure: true}}}, false},
+		{"unknown key of a host", map[string]string{"config.toml": "[registries.a]\nmirror = \"m\""}, updater.Config{}, true},
+		{"a host with a path", map[string]string{"config.toml": "[registries.\"a/b\"]\ninsecure = true"}, updater.Config{}, true},
+		{"a mirror without a host", map[string]string{"config.toml": "[registries.a]\nmirrors = [\"/b\"]"}, updater.Config{}, true},
+		{"a mirror of another kind", map[string]string{"config.toml": "[registries.a]\nmirrors = [\"ftp://b\"]"}, updater.Config{}, true},
+		{"time below zero", map[string]string{"config.toml": "retry_for = \"-1s\""}, updater.Config{}, true},
+		{"no time", map[string]string{"config.toml": "retry_for = \"soon\""}, updater.Config{}, true},
+		{"no rate", map[string]string{"config.toml": "limit_rate = \"fast\""}, updater.Config{}, true},
 		{"unknown key", map[string]string{"config.toml": "imgae = \"a\""}, updater.Config{}, true},
 		{"not TOML", map[string]string{"config.d/a.toml": "image"}, updater.Config{}, true},
 		{"wrong type", map[string]string{"config.toml": "image = 3"}, updater.Config{}, true},
@@ -195,5 +213,28 @@ func TestReadConfig(t *testing.T) {
 				t.Errorf("ReadConfig() error %v (-want +got):\n%s", err, diff)
 			}
 		})
+	}
+}
+
+func TestConfigWire(t *testing.T) {
+	dir := t.TempDir()
+	text := "retry_for = \"1h\"\nlimit_rate = \"1M\"\nlow_speed = \"1K/s\"\n[registries.\"r:1\"]\nca = \"ca.pem\"\nmirrors = [\"m\"]\n"
+	if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c, err := updater.ReadConfig(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := wire.Options{
+		RetryFor: time.Hour, Bandwidth: 1 << 20, LowSpeed: 1 << 10,
+		Hosts: map[string]wire.Host{"r:1": {CA: filepath.Join(dir, "ca.pem"), Mirrors: []string{"m"}}},
+	}
+	got := c.Wire()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Wire() (-want +got):\n%s", diff)
+	}
+	if r := c.LimitRate.String(); r != "1M/s" {
+		t.Errorf("the rate is %q; want 1M/s", r)
 	}
 }

@@ -7,10 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/wire"
+	"github.com/abupdate/abupdate/partitions/disk"
 )
 
 // ConfigDir is where a device keeps its configuration: config.toml and
@@ -25,6 +29,43 @@ type Config struct {
 	Insecure bool `toml:"insecure"`
 	// SpoolDir holds compressed layers while an ordinary image is read.
 	SpoolDir string `toml:"spool_dir"`
+	// RetryFor is how long a transfer is tried again that gets no further.
+	RetryFor time.Duration `toml:"retry_for"`
+	// LimitRate is what all transfers may take together, LowSpeed what one
+	// must make, or it is tried again.
+	LimitRate Rate `toml:"limit_rate"`
+	LowSpeed  Rate `toml:"low_speed"`
+	// Registries are the hosts, HOST or HOST:PORT, with something special.
+	Registries map[string]RegistryConfig `toml:"registries"`
+}
+
+// A RegistryConfig is what is special about one host.
+type RegistryConfig struct {
+	CA       string   `toml:"ca"`      // PEM file, beside the system's; relative to the configuration
+	Mirrors  []string `toml:"mirrors"` // HOST[:PORT][/PATH], in the order to try
+	Insecure bool     `toml:"insecure"`
+}
+
+// A Rate is bytes a second, written as a size, with or without "/s".
+type Rate int64
+
+// UnmarshalText reads "500K", "2M/s".
+func (r *Rate) UnmarshalText(b []byte) error {
+	size, err := disk.ParseSize(strings.TrimSuffix(string(b), "/s"))
+	*r = Rate(size)
+	return err
+}
+
+// String writes the rate as UnmarshalText reads it.
+func (r Rate) String() string { return disk.Size(r).String() + "/s" }
+
+// Wire returns what the configuration says of the network.
+func (c Config) Wire() wire.Options {
+	opt := wire.Options{RetryFor: c.RetryFor, Bandwidth: int64(c.LimitRate), LowSpeed: int64(c.LowSpeed), Hosts: map[string]wire.Host{}}
+	for host, r := range c.Registries {
+		opt.Hosts[host] = wire.Host{CA: r.CA, Mirrors: r.Mirrors, Insecure: r.Insecure}
+	}
+	return opt
 }
 
 // ReadConfig reads dir/config.toml and then dir/config.d/*.toml in the order
@@ -59,6 +100,32 @@ func (c *Config) merge(path string) error {
 	}
 	if unknown := md.Undecoded(); len(unknown) > 0 {
 		return fault.Errorf(fault.Usage, "reading %s: unknown key %q", path, unknown[0].String())
+	}
+	if err := c.check(filepath.Dir(path)); err != nil {
+		return fault.Errorf(fault.Usage, "reading %s: %w", path, err)
+	}
+	return nil
+}
+
+// check looks at what was read from a file in dir.
+func (c *Config) check(dir string) error {
+	if c.RetryFor < 0 {
+		return fmt.Errorf("retry_for is %v", c.RetryFor)
+	}
+	for host, r := range c.Registries {
+		if host == "" || strings.Contains(host, "/") {
+			return fmt.Errorf("[registries.%q]: want HOST or HOST:PORT", host)
+		}
+		for _, m := range r.Mirrors {
+			rest := strings.TrimPrefix(strings.TrimPrefix(m, "http://"), "https://")
+			if name, _, _ := strings.Cut(rest, "/"); name == "" || strings.Contains(rest, "://") {
+				return fmt.Errorf("[registries.%q]: mirror %q: want HOST[:PORT][/PATH]", host, m)
+			}
+		}
+		if r.CA != "" && !filepath.IsAbs(r.CA) {
+			r.CA = filepath.Join(dir, r.CA)
+			c.Registries[host] = r
+		}
 	}
 	return nil
 }

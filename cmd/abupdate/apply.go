@@ -13,7 +13,7 @@ import (
 func newApply(a *app) *cobra.Command {
 	var opt updater.ApplyOptions
 	var source sourceFlags
-	var disk, config string
+	var disk string
 	var reboot, toSwitch, cancel bool
 	cmd := &cobra.Command{
 		Use:     "apply [REF]",
@@ -78,9 +78,7 @@ is not fetched again. Exit code 77 when there is nothing to switch to or to canc
 				return err
 			}
 			if disk == "" {
-				if opt.Config, err = updater.ReadConfig(config); err != nil {
-					return err
-				}
+				opt.Config = source.config
 			}
 			return a.apply(cmd, disk, opt, reboot)
 		},
@@ -96,7 +94,6 @@ is not fetched again. Exit code 77 when there is nothing to switch to or to canc
 	fs.BoolVar(&opt.StageOnly, "stage-only", false, "leave the next boot as it is: --switch, or apply again, switches")
 	fs.BoolVar(&toSwitch, "switch", false, "switch to what --stage-only left in the slot")
 	fs.BoolVar(&cancel, "cancel", false, "take back what is staged or held")
-	fs.StringVar(&config, "config", updater.ConfigDir, "`DIR` with config.toml and config.d")
 	transferFlags(fs, &opt.Transfer)
 	source.registry(fs)
 	source.pack(fs, "layout")

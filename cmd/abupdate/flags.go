@@ -1,13 +1,17 @@
 package main
 
 import (
+	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/wire"
+	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/partitions/disk"
 	"github.com/abupdate/abupdate/squashfs"
 	"github.com/abupdate/abupdate/updater"
@@ -26,6 +30,12 @@ type sourceFlags struct {
 	level                    string
 	block, limit             disk.Size
 	workers                  int
+
+	fs                  *pflag.FlagSet
+	configDir           string
+	retryFor            time.Duration
+	limitRate, lowSpeed updater.Rate
+	config              updater.Config // when options has read it
 }
 
 // registry adds the flags of finding and reading images.
@@ -33,6 +43,11 @@ func (f *sourceFlags) registry(fs *pflag.FlagSet) {
 	fs.StringVar(&f.platform, "platform", "", "`OS/ARCH` to pick from a multi-platform image (default: the device's, else this machine's)")
 	fs.BoolVar(&f.insecure, "insecure", false, "speak plain HTTP to the registry")
 	fs.StringVar(&f.spool, "spool", "", "`DIR` for a layer of a registry that must be read twice (default: /var/lib/abupdate/spool on a device, else the system's temporary directory)")
+	fs.StringVar(&f.configDir, "config", updater.ConfigDir, "`DIR` with config.toml, config.d and auth.json")
+	fs.DurationVar(&f.retryFor, "retry-for", 0, "`TIME` to go on trying, as 2h, when nothing comes any more (default: a few tries within seconds)")
+	fs.Var(rateFlag{&f.limitRate}, "limit-rate", "take no more of the line, in bytes a second")
+	fs.Var(rateFlag{&f.lowSpeed}, "low-speed", "break a transfer that makes fewer bytes a second over 30 s, and try again")
+	f.fs = fs
 	fs.Var(sizeFlag{&f.limit}, "limit", "refuse an image with more bytes in a layer, or in its files, uncompressed (default 32G and 64G)")
 }
 
@@ -53,6 +68,9 @@ func (f *sourceFlags) options() (updater.SourceOptions, error) {
 	opt.Registry.Platform, opt.Registry.Insecure, opt.Registry.SpoolDir = f.platform, f.insecure, f.spool
 	opt.Registry.Limits.LayerBytes, opt.Registry.Limits.TotalBytes = int64(f.limit), int64(f.limit)
 	opt.Version = f.version
+	if err := f.network(&opt.Registry); err != nil {
+		return opt, err
+	}
 	if f.compression == "" { // a command without pack
 		return opt, nil
 	}
@@ -71,6 +89,40 @@ func (f *sourceFlags) options() (updater.SourceOptions, error) {
 		return opt, fault.Wrap(fault.Usage, err)
 	}
 	return opt, nil
+}
+
+// network puts the configuration's and the flags' word on the network into opt.
+func (f *sourceFlags) network(opt *oci.Options) (err error) {
+	if f.config, err = updater.ReadConfig(f.configDir); err != nil {
+		return err
+	}
+	w := f.config.Wire()
+	if f.fs.Changed("retry-for") {
+		if w.RetryFor = f.retryFor; f.retryFor < 0 {
+			return fault.Errorf(fault.Usage, "--retry-for %v: is in the past", f.retryFor)
+		}
+	}
+	if f.fs.Changed("limit-rate") {
+		w.Bandwidth = int64(f.limitRate)
+	}
+	if f.fs.Changed("low-speed") {
+		w.LowSpeed = int64(f.lowSpeed)
+	}
+	opt.Wire = wire.New(w)
+	opt.AuthFile = filepath.Join(f.configDir, "auth.json")
+	return nil
+}
+
+// rateFlag is bytes a second on the command line: 500K, 2M/s.
+type rateFlag struct{ p *updater.Rate }
+
+func (f rateFlag) Type() string       { return "SIZE" }
+func (f rateFlag) Set(s string) error { return f.p.UnmarshalText([]byte(s)) }
+func (f rateFlag) String() string {
+	if f.p == nil || *f.p == 0 {
+		return ""
+	}
+	return f.p.String()
 }
 
 // parseLevel sets what a level stands for: a number, or a word.

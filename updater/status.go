@@ -12,6 +12,8 @@ type Status struct {
 	Booted *bootctl.Slot `json:"booted"`
 	// Next is what boots next.
 	Next bootctl.Slot `json:"next"`
+	// Overlay is what holds changes of the running root, null where none runs.
+	Overlay *Room `json:"overlay,omitempty"`
 	// Selector is what chooses the slot, null when it is not known.
 	Selector *Selector `json:"selector,omitempty"`
 	// Pending is the slot with a staged or not yet confirmed system,
@@ -63,6 +65,7 @@ func (s *System) Status() (*Status, error) {
 	}
 	if s.booted != nil {
 		st.Booted = &s.booted.Slot
+		st.Overlay = roomOf(overlayDir)
 	}
 	if sel := s.facts(state).selector; sel.Kernel != "" {
 		st.Selector = &sel

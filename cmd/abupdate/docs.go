@@ -122,7 +122,7 @@ var docsIntro = func() string {
 		"already), `copied_bytes` (were on the device, those included), `fetched_bytes`, `fetched_ranges`, `held`, `reused`, `update`,\n" +
 		"`dry_run` (then what would be copied and fetched).\n\n" +
 		"`status --json`: `disk`, `booted` (slot, or null for a disk that this machine does not run from), `next`,\n" +
-		"`pending`, `held`, `rollback` (slot or null), `floor`, `fallback` (reason or null), `slots` with `a`, `b` and `recovery`: `state`\n" +
+		"`pending`, `held`, `rollback` (slot or null), `overlay` (`used_bytes`, `total_bytes`), `floor`, `fallback` (reason or null), `slots` with `a`, `b` and `recovery`: `state`\n" +
 		"(empty, writing, held, pending, good, bad), `version`, `image`, `digest`, `root_hash`, `kernel`, `tries_left`, `order`,\n" +
 		"`kept`, `last_failure`, ...; `reset`, `denied`, `events`.\n\n" +
 		"`build --json` and `inspect --json`: the manifest's `version`, `architecture`, `compatible`, `kernel`, `root_hash`,\n" +

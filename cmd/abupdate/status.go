@@ -66,6 +66,9 @@ func printStatus(w io.Writer, st *updater.Status) {
 		}
 		fmt.Fprintf(w, "selector\tkernel %s\t%s\n", sel.Kernel, starts)
 	}
+	if r := st.Overlay; r != nil {
+		fmt.Fprintf(w, "overlay\t%s of %s in use\n", bytesText(r.Used), bytesText(r.Total))
+	}
 	if st.Fallback != nil {
 		fmt.Fprintf(w, "fallback\t%s\n", *st.Fallback)
 	}

@@ -8,18 +8,31 @@ import (
 	"testing"
 )
 
-// docs/crash-safety.md says which tests show what it promises. A test that is
-// renamed or removed must not leave a promise that nothing shows.
-func TestCrashSafetyNamesTests(t *testing.T) {
+// Pages say which tests show what they promise. A test that is renamed or
+// removed must not leave a promise that nothing shows.
+func TestDocsNameTests(t *testing.T) {
 	root := filepath.Join("..", "..")
-	text, err := os.ReadFile(filepath.Join(root, "docs", "crash-safety.md"))
+	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := regexp.MustCompile("`([a-z/]+)\\.(Test\\w+)`").FindAllStringSubmatch(string(text), -1)
-	if len(names) < 20 {
-		t.Errorf("%d tests are named; want one for each promise", len(names))
+	for _, page := range pages {
+		n := checkTestNames(t, root, page)
+		if filepath.Base(page) == "crash-safety.md" && n < 20 {
+			t.Errorf("%s names %d tests; want one for each promise", page, n)
+		}
 	}
+}
+
+// checkTestNames looks for the tests that a page names, and returns how many
+// these are.
+func checkTestNames(t *testing.T, root, page string) int {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile("`([a-z/-]+)\\.(Test\\w+)`").FindAllStringSubmatch(string(text), -1)
 	for _, m := range names {
 		dir := strings.ReplaceAll(m[1], "qemutests", "qemu-tests")
 		files, err := filepath.Glob(filepath.Join(root, dir, "*_test.go"))
@@ -35,7 +48,8 @@ func TestCrashSafetyNamesTests(t *testing.T) {
 			found = found || strings.Contains(string(source), "\nfunc "+m[2]+"(")
 		}
 		if !found {
-			t.Errorf("docs/crash-safety.md names %s.%s; there is no such test", m[1], m[2])
+			t.Errorf("%s names %s.%s; there is no such test", page, m[1], m[2])
 		}
 	}
+	return len(names)
 }

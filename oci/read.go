@@ -13,13 +13,19 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Small files with these names are kept from the first pass, so that asking
-// for them does not cost a pass of its own.
+// Small files that everybody asks for are kept from the first pass, so that
+// it does not cost a pass of its own.
 const (
-	keptName  = "os-release"
-	keptBytes = 64 << 10 // of one file
-	keptTotal = 1 << 20  // of all
+	keptName   = "os-release"
+	keptFolder = "usr/lib/abupdate/" // what an image says of itself
+	keptSuffix = ".toml"
+	keptBytes  = 64 << 10 // of one file
+	keptTotal  = 1 << 20  // of all
 )
+
+func keep(path string) bool {
+	return strings.HasSuffix(path, keptName) || strings.HasPrefix(path, keptFolder) && strings.HasSuffix(path, keptSuffix)
+}
 
 // Contents takes the contents of regular files, one after the other.
 // squashfs.Writer is one.
@@ -249,7 +255,7 @@ func (rd *reader) take(l *layerLog, r *record, content func() (fstree.Content, e
 
 // content gives a file's content away unless an upper layer hides it.
 func (rd *reader) content(l *layerLog, h *header, tr io.Reader) (fstree.Content, error) {
-	if h.Size <= min(keptBytes, rd.keptLeft) && strings.HasSuffix(h.Path, keptName) {
+	if h.Size <= min(keptBytes, rd.keptLeft) && keep(h.Path) {
 		b := make([]byte, h.Size)
 		if _, err := io.ReadFull(tr, b); err != nil {
 			return fstree.NoContent, noEOF(err)

@@ -32,6 +32,17 @@ func (l *Local) layer(img *Image, i int) *listedLayer {
 	return l.Layers.find(img.manifest.Layers[i].Digest, img.config.RootFS.DiffIDs[i])
 }
 
+// HasLayersOf says whether a list has any of the image's layers.
+func (img *Image) HasLayersOf(list *LayerList) bool {
+	local := &Local{Layers: list}
+	for i := range img.manifest.Layers {
+		if i < len(img.config.RootFS.DiffIDs) && local.layer(img, i) != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // canReplay says whether all is at hand that is needed of a layer: what the
 // layers above it do not hide. So it is known before anything is fetched.
 func (rd *reader) canReplay(listed *listedLayer) bool {

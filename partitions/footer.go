@@ -189,6 +189,15 @@ func SlotSize(image int64) int64 {
 	return (n+treeBlocks(n))*slotAlign + FooterSize + manifest.MaxSize + MaxSignatures
 }
 
+// LayersSize returns how much larger a slot must be to hold a list of layers of
+// so many bytes for certain, 0 for one that no slot holds.
+func LayersSize(list int) int64 {
+	if list > MaxLayers {
+		return 0
+	}
+	return align(int64(list))
+}
+
 // treeBlocks is the length of the verity superblock and hash tree over n data
 // blocks: 128 hashes of 32 bytes fit into a block.
 func treeBlocks(n int64) int64 {

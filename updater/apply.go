@@ -49,6 +49,10 @@ type Applied struct {
 	CopiedBytes   int64 `json:"copied_bytes,omitempty"`
 	FetchedBytes  int64 `json:"fetched_bytes,omitempty"`
 	FetchedRanges int   `json:"fetched_ranges,omitempty"`
+	// LocalLayers of an ordinary image were taken from the running slot, and
+	// LocalBytes of them, compressed, not fetched.
+	LocalLayers int   `json:"local_layers,omitempty"`
+	LocalBytes  int64 `json:"local_bytes,omitempty"`
 	// MetadataBytes were fetched beside those: manifests and hash tree.
 	MetadataBytes int64 `json:"metadata_bytes,omitempty"`
 	DryRun        bool  `json:"dry_run,omitempty"`
@@ -79,6 +83,7 @@ func (s *System) Apply(ctx context.Context, opt ApplyOptions) (*Applied, error) 
 	defer img.Close()
 	a.img, a.source = img, newSource(img, opt.Source, a.phase)
 	defer a.release()
+	a.useLocalLayers()
 	if err := a.preflight(); err != nil {
 		return nil, err
 	}
@@ -132,7 +137,7 @@ func (a *apply) resolve(ctx context.Context) (*oci.Image, error) {
 	opt.Insecure = opt.Insecure || a.opt.Config.Insecure
 	a.workDir = a.spoolDir(a.opt)
 	opt.SpoolDir = a.workDir
-	a.phase = &phase{progress: a.opt.Progress}
+	a.phase = &phase{progress: a.opt.Progress, remote: !ref.Local()}
 	opt.Progress = a.phase.report
 	return oci.Resolve(ctx, ref, opt)
 }
@@ -200,5 +205,6 @@ func (a *apply) result() *Applied {
 		Dropped: a.source.dropped(),
 	}
 	a.transferred(done)
+	a.countLocal(done)
 	return done
 }

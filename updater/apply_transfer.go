@@ -19,7 +19,7 @@ import (
 // TransferOptions says how the blocks of an update get into the slot. The zero
 // value copies what the device has and fetches the rest.
 type TransferOptions struct {
-	Full   bool // other slots are not looked at
+	Full   bool // other slots are not looked at, for an ordinary image either
 	NoFull bool // fail rather than fetch all of an image
 	// Gap is how far apart, in bytes, blocks are fetched together: 0 means
 	// DefaultGap, less than 0 not at all.

@@ -83,6 +83,7 @@ func (a *apply) write(ctx context.Context, resume bool) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
+	w.Attach(done.layers)
 	return w.Commit(done.raw, nil)
 }
 

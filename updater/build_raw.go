@@ -13,7 +13,8 @@ import (
 // holds it: hash tree, manifest and footer follow.
 func finishSlot(ctx context.Context, name string, made *compose.Result, manifestRaw []byte, progress Progress) error {
 	size := made.Manifest.ImageBytes
-	if err := os.Truncate(name, partitions.SlotSize(size)); err != nil {
+	layers := made.Plan.Layers
+	if err := os.Truncate(name, partitions.SlotSize(size)+partitions.LayersSize(len(layers))); err != nil {
 		return err
 	}
 	dev, err := blockdev.Open(name, blockdev.ReadWrite)
@@ -32,6 +33,7 @@ func finishSlot(ctx context.Context, name string, made *compose.Result, manifest
 	if err != nil {
 		return err
 	}
+	w.Attach(layers)
 	if err := w.Commit(manifestRaw, nil); err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func OpenImage(ctx context.Context, name string, opt SourceOptions, progress Pro
 		return nil, fault.Wrap(fault.Usage, err)
 	}
 	progress.Report(StepResolve, 0, 0)
-	phase := &phase{progress: progress}
+	phase := &phase{progress: progress, remote: !ref.Local()}
 	opt.Registry.Progress = phase.report
 	img, err := oci.Resolve(ctx, ref, opt.Registry)
 	if err != nil {
@@ -68,7 +68,7 @@ func (im *Image) Describe() manifest.Manifest { return compose.Describe(im.Image
 func (im *Image) ReadHeaders(ctx context.Context) (*oci.Plan, manifest.Manifest, error) {
 	m := im.Describe()
 	im.phase.step = StepFetch
-	plan, err := oci.Read(ctx, im.Image, nil)
+	plan, err := oci.ReadWith(ctx, im.Image, nil, oci.ReadOptions{Local: im.opt.Local})
 	if err != nil {
 		return nil, m, err
 	}
@@ -98,6 +98,13 @@ func recordedSource(ref oci.Reference) string {
 type phase struct {
 	progress Progress
 	step     Step
+	remote   bool // what is not at hand comes over the line
 }
 
-func (p *phase) report(e oci.Progress) { p.progress.Report(p.step, e.Done, e.Total) }
+func (p *phase) report(e oci.Progress) {
+	event := Event{Step: p.step, Done: e.Done, Total: e.Total, Copied: e.Local}
+	if p.remote {
+		event.Fetched = e.Done - e.Local
+	}
+	p.progress.Tell(event)
+}

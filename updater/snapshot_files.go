@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/fstree"
@@ -118,6 +119,7 @@ func (s *snapshot) statusFiles() []string {
 type checkedImage struct {
 	r    io.ReaderAt
 	tree *verity.Tree
+	bufs sync.Pool // of *[]byte
 }
 
 // ReadAt implements io.ReaderAt.
@@ -128,7 +130,14 @@ func (c *checkedImage) ReadAt(p []byte, off int64) (int, error) {
 	}
 	want := min(int64(len(p)), size-off)
 	first := off / verity.BlockSize
-	blocks := make([]byte, (off+want+verity.BlockSize-1)/verity.BlockSize*verity.BlockSize-first*verity.BlockSize)
+	length := (off+want+verity.BlockSize-1)/verity.BlockSize*verity.BlockSize - first*verity.BlockSize
+	buf, ok := c.bufs.Get().(*[]byte)
+	if !ok || int64(cap(*buf)) < length {
+		buf = new([]byte)
+		*buf = make([]byte, length)
+	}
+	defer c.bufs.Put(buf)
+	blocks := (*buf)[:length]
 	if n, err := c.r.ReadAt(blocks, first*verity.BlockSize); n < len(blocks) {
 		return 0, fmt.Errorf("reading the image at byte %d: %w", first*verity.BlockSize+int64(n), noEOF(err))
 	}

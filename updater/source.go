@@ -36,6 +36,7 @@ type filled struct {
 	tree     *verity.Tree
 	manifest manifest.Manifest
 	raw      []byte // the manifest, encoded
+	layers   []byte // the list of layers, nil for none
 	placed   bool   // the tree is in the slot already
 	kept     int64  // bytes of the image that stood there, if placed
 }

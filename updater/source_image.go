@@ -74,5 +74,5 @@ func (s *imageSource) fill(ctx context.Context, w target, _ Progress) (*filled, 
 	if err != nil {
 		return nil, fmt.Errorf("describing the image: %w", err)
 	}
-	return &filled{tree: made.Tree, manifest: made.Manifest, raw: raw}, nil
+	return &filled{tree: made.Tree, manifest: made.Manifest, raw: raw, layers: made.Plan.Layers}, nil
 }

@@ -12,7 +12,7 @@ import (
 
 // transferFlags are those of how an update's blocks are fetched.
 func transferFlags(fs *pflag.FlagSet, opt *updater.TransferOptions) {
-	fs.BoolVar(&opt.Full, "full", false, "fetch all of an update, whatever the other slots have of it")
+	fs.BoolVar(&opt.Full, "full", false, "fetch all of an update, or of an image, whatever the other slots have of it")
 	fs.BoolVar(&opt.NoFull, "no-full", false, "fail where all of an update would have to be fetched, as from a server without ranges")
 	fs.Var(gapFlag{sizeFlag{new(disk.Size)}, &opt.Gap}, "gap", fmt.Sprintf("fetch missing blocks of an update together that are this `SIZE` or less apart (default %v)", disk.Size(updater.DefaultGap)))
 	fs.IntVar(&opt.MaxRanges, "max-ranges", updater.DefaultRanges, "fetch an update in `N` ranges at most, over wider gaps if need be")

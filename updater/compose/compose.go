@@ -5,6 +5,7 @@ package compose
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 
@@ -28,6 +29,8 @@ type Options struct {
 	// Hashes keeps the lowest level of the hash tree until the tree is
 	// written; nil is memory, 32 bytes for each block of 4 KiB.
 	Hashes verity.Store
+	// Local has layers that need not be fetched; nil for none.
+	Local *oci.Local
 }
 
 // A Result is what Compose made besides the image.
@@ -55,7 +58,7 @@ func Compose(ctx context.Context, img *oci.Image, sink squashfs.Sink, opt Option
 		return nil, fmt.Errorf("starting the squashfs: %w", err)
 	}
 	defer w.Abort()
-	if r.Plan, err = oci.Read(ctx, img, w); err != nil {
+	if r.Plan, err = oci.ReadWith(ctx, img, w, oci.ReadOptions{Local: opt.Local, List: true}); err != nil {
 		return nil, err
 	}
 	if err := context.Cause(ctx); err != nil { // all layers may have been read before
@@ -71,6 +74,7 @@ func Compose(ctx context.Context, img *oci.Image, sink squashfs.Sink, opt Option
 		return nil, fmt.Errorf("finishing the hash tree: %w", err)
 	}
 	measure(&r.Manifest, r.Tree)
+	r.Manifest.Layers = fmt.Sprintf("%x", sha256.Sum256(r.Plan.Layers))
 	if err := r.Manifest.Validate(); err != nil {
 		return nil, fmt.Errorf("describing the image: %w", err)
 	}

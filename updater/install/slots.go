@@ -83,6 +83,7 @@ func (in *installer) finish(ctx context.Context, w *partitions.SlotWriter, made 
 	if err != nil {
 		return err
 	}
+	w.Attach(made.Plan.Layers)
 	return w.Commit(raw, nil)
 }
 
@@ -146,6 +147,11 @@ func (in *installer) copySlot(ctx context.Context, to bootctl.Slot) error {
 	if err != nil {
 		return err
 	}
+	layers, err := content.Layers(from)
+	if err != nil {
+		return err
+	}
+	w.Attach(layers)
 	size := content.Footer.ImageBytes
 	err = updater.FillSlot(ctx, w, from, tree, content.ManifestRaw,
 		func(n int64) { in.opt.Progress.Report(updater.StepCopy, n, size) })

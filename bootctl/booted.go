@@ -25,6 +25,8 @@ type Booted struct {
 	// then chose the slot. Kexec says that it can go over to other kernels.
 	Selector string `json:"selector,omitempty"`
 	Kexec    bool   `json:"kexec,omitempty"`
+	// SignedOnly says that unsigned slots do not start here.
+	SignedOnly bool `json:"signed_only,omitempty"`
 }
 
 // ReadBooted reads what Write wrote. Its error is fs.ErrNotExist on a system

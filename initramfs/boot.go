@@ -49,6 +49,9 @@ type boot struct {
 	// tried is the slot that the decrement was saved for: a failure from
 	// there on is held against it.
 	tried bootctl.Slot
+	// signedOnly says that the slot was started because of its signature, and
+	// that one without would not be.
+	signedOnly bool
 }
 
 // Boot runs the sequence to its end: the image's init, recovery, or a reboot.

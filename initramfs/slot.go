@@ -141,7 +141,7 @@ func (b *boot) handOver(choice bootctl.Choice, c *partitions.SlotContent) error 
 		Slot: choice.Slot, Disk: b.disk.Path, DiskGUID: b.layout.GUID(),
 		Version: c.Manifest.Version, RootHash: c.Manifest.RootHash, Kernel: b.sys.Release(),
 		StatePartition: b.layout.StatePartition().GUID, Try: choice.Try, Fallback: b.state.Fallback,
-		Selector: b.selector(), Kexec: b.canKexec(),
+		Selector: b.selector(), Kexec: b.canKexec(), SignedOnly: b.signedOnly,
 	}
 	if err := booted.Write(b.path(bootctl.BootedPath)); err != nil {
 		return err

@@ -33,12 +33,13 @@ func (b *boot) checkTrust(c *partitions.SlotContent) error {
 	if err != nil || len(keys) == 0 {
 		return err
 	}
+	config, err := b.config()
+	if err != nil {
+		return err
+	}
+	b.signedOnly = !config.AllowLocal
 	if len(c.Signatures) == 0 {
-		config, err := b.config()
-		if err != nil {
-			return err
-		}
-		if !config.AllowLocal {
+		if b.signedOnly {
 			return fmt.Errorf("it is unsigned, and this device starts only what is signed by one of %v", keys)
 		}
 		b.debug("unsigned, as the initramfs allows")

@@ -35,7 +35,7 @@ func addSignatures(t *testing.T, to, digest string, sigs ...oci.Signature) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := oci.AddSignatures(t.Context(), ref, digest, sigs, oci.Options{}); err != nil {
+	if err := oci.AddSignatures(t.Context(), ref, digest, oci.Options{}, func([]oci.Signature) ([]oci.Signature, error) { return sigs, nil }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -74,12 +74,24 @@ func TestSignaturesOfLayout(t *testing.T) {
 	wantSignatures(t, "oci:"+dir, oci.Options{}, want...)
 	wantSignatures(t, "oci:"+dir+"@"+digest, oci.Options{}, want...)
 
+	ref, _ := oci.ParseReference("oci:" + dir)
+	err := oci.AddSignatures(t.Context(), ref, digest, oci.Options{}, func(have []oci.Signature) ([]oci.Signature, error) {
+		if diff := cmp.Diff(want, have); diff != "" {
+			t.Errorf("signatures that are there (-want +got):\n%s", diff)
+		}
+		return nil, nil // none is missing
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSignatures(t, "oci:"+dir, oci.Options{}, want...)
+
 	other := writeUpdate(t, dir, "v2", "other", false, nil)
 	wantSignatures(t, "oci:"+dir+":v2", oci.Options{})
 	if other == digest {
 		t.Fatal("two updates are one")
 	}
-	_, err := resolve(t, "oci:"+dir+":v9", oci.Options{})
+	_, err = resolve(t, "oci:"+dir+":v9", oci.Options{})
 	wantError(t, err, "tags are v1, v2", fault.Usage)
 
 	archive := filepath.Join(t.TempDir(), "a.tar")
@@ -114,7 +126,7 @@ func TestSignaturesInRegistry(t *testing.T) {
 	wantSignatures(t, ref, oci.Options{}, simple("one"), simple("two"))
 
 	ref9, _ := oci.ParseReference("docker-archive:x.tar")
-	wantError(t, oci.AddSignatures(t.Context(), ref9, digest, nil, oci.Options{}), "has no place", fault.Usage)
+	wantError(t, oci.AddSignatures(t.Context(), ref9, digest, oci.Options{}, nil), "has no place", fault.Usage)
 }
 
 // pushBundle makes a referrer as cosign 3 does.

@@ -3,9 +3,7 @@ package oci
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -22,17 +20,18 @@ import (
 
 // AddSignatures puts simple signatures beside the image with the given digest,
 // where cosign looks for them, and keeps those that are there. to names the
-// layout or the repository; its tag does not matter.
-func AddSignatures(ctx context.Context, to Reference, digest string, signatures []Signature, opt Options) error {
+// layout or the repository; its tag does not matter, and the image need not be
+// there yet. missing is told what is there and returns what to add.
+func AddSignatures(ctx context.Context, to Reference, digest string, opt Options, missing func(have []Signature) ([]Signature, error)) error {
 	h, err := v1.NewHash(digest)
 	if err != nil {
 		return fmt.Errorf("adding signatures: %w", err)
 	}
 	switch to.Transport {
 	case Layout:
-		err = addToLayout(ctx, to.Path, h, signatures)
+		err = addToLayout(ctx, to.Path, h, missing)
 	case Registry:
-		err = addToRegistry(ctx, to, h, signatures, opt)
+		err = addToRegistry(ctx, to, h, opt, missing)
 	default:
 		err = fault.Errorf(fault.Usage, "%s has no place for them", to.Transport)
 	}
@@ -42,14 +41,9 @@ func AddSignatures(ctx context.Context, to Reference, digest string, signatures 
 	return nil
 }
 
-func addToLayout(ctx context.Context, dir string, h v1.Hash, add []Signature) error {
-	src := layoutSource{dirFiles(dir)}
-	doc, err := tagged(ctx, src, signatureTag(h))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	img, err := signatureImage(ctx, src, doc, add)
-	if err != nil {
+func addToLayout(ctx context.Context, dir string, h v1.Hash, missing func([]Signature) ([]Signature, error)) error {
+	img, err := signatureImage(ctx, layoutSource{dirFiles(dir)}, h, missing)
+	if err != nil || img == nil {
 		return err
 	}
 	desc, err := writeImage(filepath.Join(dir, "blobs", "sha256"), img)
@@ -58,6 +52,54 @@ func addToLayout(ctx context.Context, dir string, h v1.Hash, add []Signature) er
 	}
 	desc.Annotations = map[string]string{refName: signatureTag(h)}
 	return addToIndex(dir, signatureTag(h), desc)
+}
+
+func addToRegistry(ctx context.Context, to Reference, h v1.Hash, opt Options, missing func([]Signature) ([]Signature, error)) error {
+	nref, err := remoteName(to, opt)
+	if err != nil {
+		return err
+	}
+	rt, err := authenticate(ctx, nref.Context(), opt, transport.PushScope)
+	if err != nil {
+		return registryKind(err)
+	}
+	src, err := newRegistrySource(nref.Context(), opt)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	img, err := signatureImage(ctx, src, h, missing)
+	if err != nil || img == nil {
+		return err
+	}
+	if err := remote.Write(nref.Context().Tag(signatureTag(h)), img, remote.WithContext(ctx), remote.WithTransport(rt)); err != nil {
+		return registryKind(err)
+	}
+	return nil
+}
+
+// signatureImage is the image that holds the signatures of a digest: those
+// there are, and those that are missing. It is nil when none are missing.
+func signatureImage(ctx context.Context, src source, h v1.Hash, missing func([]Signature) ([]Signature, error)) (v1.Image, error) {
+	have, err := tagSignatures(ctx, src, h)
+	if err != nil {
+		return nil, err
+	}
+	add, err := missing(have)
+	if err != nil || len(add) == 0 {
+		return nil, err
+	}
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	for _, s := range append(have, add...) {
+		img, err = mutate.Append(img, mutate.Addendum{
+			Layer:       static.NewLayer(s.Payload, signatureMediaType),
+			Annotations: map[string]string{signatureAnnotation: base64.StdEncoding.EncodeToString(s.Signature)},
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return img, nil
 }
 
 // writeImage writes the blobs of a small image.
@@ -103,59 +145,4 @@ func writeLayer(blobs string, l v1.Layer) error {
 	}
 	defer rc.Close()
 	return writeFrom(name, rc)
-}
-
-func addToRegistry(ctx context.Context, to Reference, h v1.Hash, add []Signature, opt Options) error {
-	nref, err := remoteName(to, opt)
-	if err != nil {
-		return err
-	}
-	rt, err := authenticate(ctx, nref.Context(), opt, transport.PushScope)
-	if err != nil {
-		return registryKind(err)
-	}
-	src, err := newRegistrySource(nref.Context(), opt)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	doc, err := tagged(ctx, src, signatureTag(h))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	img, err := signatureImage(ctx, src, doc, add)
-	if err != nil {
-		return err
-	}
-	if err := remote.Write(nref.Context().Tag(signatureTag(h)), img, remote.WithContext(ctx), remote.WithTransport(rt)); err != nil {
-		return registryKind(err)
-	}
-	return nil
-}
-
-// signatureImage is the image that holds signatures: those of doc, its
-// manifest until now, and more.
-func signatureImage(ctx context.Context, blobs source, doc []byte, add []Signature) (v1.Image, error) {
-	var all []Signature
-	if doc != nil {
-		var err error
-		if all, err = simpleSignatures(ctx, blobs, doc); err != nil {
-			return nil, err
-		}
-	}
-	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	for _, s := range append(all, add...) {
-		if len(s.Bundle) > 0 {
-			return nil, errors.New("a bundle is not a simple signature")
-		}
-		var err error
-		img, err = mutate.Append(img, mutate.Addendum{
-			Layer:       static.NewLayer(s.Payload, signatureMediaType),
-			Annotations: map[string]string{signatureAnnotation: base64.StdEncoding.EncodeToString(s.Signature)},
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return img, nil
 }

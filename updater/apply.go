@@ -8,6 +8,7 @@ import (
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/updater/trust"
 )
 
 // ApplyOptions says what to write into the inactive slot.
@@ -61,6 +62,9 @@ type Applied struct {
 	Held          bool  `json:"held"`   // not switched to
 	// Dropped counts the extended attributes that were left out, by name.
 	Dropped map[string]int `json:"dropped_xattrs,omitempty"`
+	// SignedBy is the trusted key that signed the image, "" when none is
+	// trusted.
+	SignedBy string `json:"signed_by,omitempty"`
 }
 
 // Apply writes an image into the slot that is not running and stages it. When
@@ -84,7 +88,7 @@ func (s *System) Apply(ctx context.Context, opt ApplyOptions) (*Applied, error) 
 	a.img, a.source = img, newSource(img, opt.Source, a.phase)
 	defer a.release()
 	a.useLocalLayers()
-	if err := a.preflight(); err != nil {
+	if err := a.preflight(ctx); err != nil {
 		return nil, err
 	}
 	if opt.DryRun {
@@ -117,6 +121,10 @@ type apply struct {
 	reused bool
 	// workDir is for what does not fit in memory.
 	workDir string
+	// signer is the trusted key that signed the image, envelope what goes
+	// into the slot with the manifest.
+	signer   trust.Key
+	envelope []byte
 }
 
 // resolve finds the image.
@@ -155,7 +163,7 @@ func (a *apply) reference() (string, error) {
 }
 
 // preflight checks what is known before the layers are read.
-func (a *apply) preflight() error {
+func (a *apply) preflight(ctx context.Context) error {
 	if err := a.checkDigest(a.img.Digest()); err != nil {
 		return err
 	}
@@ -163,6 +171,9 @@ func (a *apply) preflight() error {
 		return err
 	}
 	if err := a.fits(); err != nil {
+		return err
+	}
+	if err := a.authenticate(ctx); err != nil {
 		return err
 	}
 	var err error
@@ -202,7 +213,7 @@ func (a *apply) result() *Applied {
 		Slot: a.slot, Version: a.desc.Version, Image: a.img.Reference().String(), Digest: a.img.Digest(),
 		RootHash: a.desc.RootHash, Kernel: a.desc.Kernel, ImageBytes: a.desc.ImageBytes, KeptBytes: a.kept,
 		DryRun: a.opt.DryRun, Update: a.img.IsUpdate(), Reused: a.reused, Held: a.opt.StageOnly,
-		Dropped: a.source.dropped(),
+		Dropped: a.source.dropped(), SignedBy: a.signer.String(),
 	}
 	a.transferred(done)
 	a.countLocal(done)

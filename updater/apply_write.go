@@ -84,7 +84,7 @@ func (a *apply) write(ctx context.Context, resume bool) error {
 		return err
 	}
 	w.Attach(done.layers)
-	return w.Commit(done.raw, nil)
+	return w.Commit(done.raw, a.envelope)
 }
 
 // giveUp makes the slot empty after an error, unless the rest may come later:
@@ -133,7 +133,7 @@ func (a *apply) reusable(ctx context.Context) bool {
 		return false
 	}
 	content, err := a.content(a.slot)
-	if err != nil || content.Manifest.RootHash != old.RootHash {
+	if err != nil || content.Manifest.RootHash != old.RootHash || !a.vouched(content) {
 		return false
 	}
 	if a.desc.RootHash != "" && a.desc.RootHash != old.RootHash || a.desc.Encoder != content.Manifest.Encoder ||

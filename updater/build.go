@@ -10,16 +10,19 @@ import (
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/updater/compose"
+	"github.com/abupdate/abupdate/updater/trust/keys"
 )
 
 // BuildOptions says what to make of an image, and where to.
 type BuildOptions struct {
-	Ref     string
-	Dir     string // OCI layout to put the update into; "" for none
-	Tag     string // of the update in Dir, may hold Fields; "" is the version
-	Raw     string // file to write the bare slot image to; "" for none
-	Push    string // registry reference to send the update to, may hold Fields; "" for none
-	TempDir string // where the image is made; "" is beside the output
+	Ref  string
+	Dir  string // OCI layout to put the update into; "" for none
+	Tag  string // of the update in Dir, may hold Fields; "" is the version
+	Raw  string // file to write the bare slot image to; "" for none
+	Push string // registry reference to send the update to, may hold Fields; "" for none
+	// SignKeys sign the update's OCI manifest, and what lies in Raw.
+	SignKeys []*keys.Private
+	TempDir  string // where the image is made; "" is beside the output
 
 	Source   SourceOptions
 	Compose  compose.Options // its Squashfs and Version are those of Source
@@ -33,12 +36,13 @@ type BuildOptions struct {
 type Built struct {
 	Image string `json:"image"` // that it was built from
 	manifest.Manifest
-	Dir     string         `json:"dir,omitempty"`
-	Tag     string         `json:"tag,omitempty"`
-	Raw     string         `json:"raw,omitempty"`
-	Pushed  string         `json:"pushed,omitempty"`
-	Digest  string         `json:"digest,omitempty"` // of the update's OCI manifest
-	Dropped map[string]int `json:"dropped_xattrs,omitempty"`
+	Dir      string         `json:"dir,omitempty"`
+	Tag      string         `json:"tag,omitempty"`
+	Raw      string         `json:"raw,omitempty"`
+	Pushed   string         `json:"pushed,omitempty"`
+	Digest   string         `json:"digest,omitempty"`    // of the update's OCI manifest
+	SignedBy []string       `json:"signed_by,omitempty"` // IDs of the keys
+	Dropped  map[string]int `json:"dropped_xattrs,omitempty"`
 	BuildStats
 }
 
@@ -89,6 +93,9 @@ func Build(ctx context.Context, opt BuildOptions) (*Built, error) {
 	b := &Built{Image: opt.Ref, Manifest: made.Manifest, Dropped: made.Plan.Dropped}
 	if err := b.deliver(ctx, out, im.Reference(), made); err != nil {
 		return nil, err
+	}
+	for _, k := range opt.SignKeys {
+		b.SignedBy = append(b.SignedBy, k.Public().ID)
 	}
 	b.count(im, made, start.since(), opt)
 	return b, nil

@@ -28,7 +28,11 @@ func (b *Built) deliver(ctx context.Context, out *output, from oci.Reference, ma
 	if opt.Raw == "" {
 		return nil
 	}
-	if err := finishSlot(ctx, out.image(), made, raw, opt.Progress); err != nil {
+	sealed, err := Seal(raw, opt.SignKeys)
+	if err != nil {
+		return err
+	}
+	if err := finishSlot(ctx, out.image(), made, raw, sealed, opt.Progress); err != nil {
 		return fmt.Errorf("writing %s: %w", opt.Raw, err)
 	}
 	b.Raw = opt.Raw
@@ -63,23 +67,30 @@ func (b *Built) deliverUpdate(ctx context.Context, out *output, from oci.Referen
 		return err
 	}
 	b.Dir = opt.Dir
-	if opt.Push == "" {
-		return nil
-	}
-	return b.push(ctx, dir, fill(opt.Push, m, from), opt)
-}
-
-func (b *Built) push(ctx context.Context, dir, to string, opt BuildOptions) error {
-	if err := opt.names.take(to, opt.Ref); err != nil {
-		return err
-	}
 	local, err := oci.ParseReference("oci:" + dir + ":" + b.Tag)
 	if err != nil {
 		return fault.Wrap(fault.Usage, err)
 	}
+	if err := sign(ctx, local, b.Digest, opt.SignKeys, opt.Source.Registry); err != nil {
+		return err
+	}
+	if opt.Push == "" {
+		return nil
+	}
+	return b.push(ctx, local, fill(opt.Push, m, from), opt)
+}
+
+// push sends the signatures first: nobody is to see the update without.
+func (b *Built) push(ctx context.Context, local oci.Reference, to string, opt BuildOptions) error {
+	if err := opt.names.take(to, opt.Ref); err != nil {
+		return err
+	}
 	remote, err := oci.ParseReference(to)
 	if err != nil {
 		return fault.Wrap(fault.Usage, err)
+	}
+	if err := sign(ctx, remote, b.Digest, opt.SignKeys, opt.Source.Registry); err != nil {
+		return err
 	}
 	if b.Digest, err = oci.Push(ctx, local, remote, opt.Source.Registry); err != nil {
 		return err

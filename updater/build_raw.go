@@ -10,8 +10,8 @@ import (
 )
 
 // finishSlot makes the file that begins with an image the smallest slot that
-// holds it: hash tree, manifest and footer follow.
-func finishSlot(ctx context.Context, name string, made *compose.Result, manifestRaw []byte, progress Progress) error {
+// holds it: hash tree, manifest, signatures and footer follow.
+func finishSlot(ctx context.Context, name string, made *compose.Result, manifestRaw, signatures []byte, progress Progress) error {
 	size := made.Manifest.ImageBytes
 	layers := made.Plan.Layers
 	if err := os.Truncate(name, partitions.SlotSize(size)+partitions.LayersSize(len(layers))); err != nil {
@@ -34,7 +34,7 @@ func finishSlot(ctx context.Context, name string, made *compose.Result, manifest
 		return err
 	}
 	w.Attach(layers)
-	if err := w.Commit(manifestRaw, nil); err != nil {
+	if err := w.Commit(manifestRaw, signatures); err != nil {
 		return err
 	}
 	return dev.Close()

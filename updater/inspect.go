@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
@@ -28,10 +27,10 @@ type Inspected struct {
 	Fetched   int64          `json:"download_bytes,omitempty"` // compressed
 	Dropped   map[string]int `json:"dropped_xattrs,omitempty"`
 	SlotBytes int64          `json:"slot_bytes,omitempty"`
-	// Signatures are those in the slot, or beside an image as cosign puts
-	// them: how many there are, not whether they are right.
-	Signatures int  `json:"signatures"`
-	Signed     bool `json:"signed"`
+	SignatureStatus
+	Signed bool `json:"signed"` // whoever did
+
+	SignatureList []FoundSignature `json:"signature_list,omitempty"`
 
 	// What an OCI manifest says besides.
 	Blobs       []Blob            `json:"blobs,omitempty"`
@@ -43,6 +42,12 @@ type Inspected struct {
 	FileList        []diff.Listed  `json:"file_list,omitempty"`
 	PackageDatabase string         `json:"package_database,omitempty"` // path; "" for none that is known
 	Packages        []diff.Package `json:"packages,omitempty"`
+}
+
+// A FoundSignature is one that lies beside an image.
+type FoundSignature struct {
+	Kind     string `json:"kind"` // "simple" or "bundle"
+	SignedBy string `json:"signed_by,omitempty"`
 }
 
 // A Blob is one document or layer of an OCI artifact.
@@ -125,52 +130,31 @@ func (in *Inspected) describeOCI(img *oci.Image) error {
 	return nil
 }
 
-// signatureMediaType is that of a signature in the image that cosign keeps
-// them in.
-const signatureMediaType = "application/vnd.dev.cosign.simplesigning.v1+json"
-
-// findSignatures counts the signatures that cosign put beside an image: under
-// a tag that is the image's digest.
-func (in *Inspected) findSignatures(ctx context.Context, img *oci.Image, opt oci.Options) error {
-	name, ok := signatureReference(img.Reference(), img.Digest())
-	if !ok {
-		return nil
-	}
-	ref, err := oci.ParseReference(name)
+// findSignatures looks for those beside an image.
+func (in *Inspected) findSignatures(ctx context.Context, img *oci.Image, ring Keyring) error {
+	found, err := img.Signatures(ctx)
 	if err != nil {
-		return fmt.Errorf("looking for signatures: %w", err)
+		return err
 	}
-	opt.Progress, opt.Platform = nil, ""
-	signed, err := oci.Resolve(ctx, ref, opt)
-	if fault.KindOf(err) == fault.Usage { // no such tag
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("looking for signatures: %w", err)
-	}
-	defer signed.Close()
-	for _, l := range signed.Layers() {
-		if l.MediaType == signatureMediaType {
-			in.Signatures++
+	in.Signatures, in.Signed = len(found), len(found) > 0
+	for _, s := range found {
+		kind := "simple"
+		if len(s.Bundle) > 0 {
+			kind = "bundle"
 		}
+		in.SignatureList = append(in.SignatureList, FoundSignature{Kind: kind, SignedBy: ring.maker(img, s)})
 	}
-	in.Signed = in.Signatures > 0
+	if len(ring.Keys) > 0 {
+		in.set(ring.verifyImage(img, found))
+	}
 	return nil
 }
 
-// signatureReference is where cosign keeps the signatures of the image with
-// the given digest; archives have no place for them.
-func signatureReference(ref oci.Reference, digest string) (string, bool) {
-	tag := strings.Replace(digest, ":", "-", 1) + ".sig"
-	switch ref.Transport {
-	case oci.Layout:
-		return string(oci.Layout) + ":" + ref.Path + ":" + tag, true
-	case oci.Registry:
-		repo, _, _ := strings.Cut(ref.String(), "@")
-		if i := strings.LastIndexByte(repo, ':'); i > strings.LastIndexByte(repo, '/') {
-			repo = repo[:i]
-		}
-		return repo + ":" + tag, true
+// maker is the key that made a signature on the image, "" when none did.
+func (r Keyring) maker(img *oci.Image, s oci.Signature) string {
+	k, err := r.verifyImage(img, []oci.Signature{s})
+	if err != nil {
+		return ""
 	}
-	return "", false
+	return k.String()
 }

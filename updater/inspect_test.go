@@ -7,10 +7,6 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/abupdate/abupdate/internal/manifest"
@@ -137,31 +133,5 @@ func TestInspectSubject(t *testing.T) {
 	want := updater.Blob{Role: "subject", MediaType: string(types.OCIManifestSchema1), Digest: "sha256:" + strings.Repeat("ab", 32), Bytes: 7}
 	if in.Subject == nil || *in.Subject != want {
 		t.Errorf("subject is %+v; want %+v", in.Subject, want)
-	}
-}
-
-// A signature that cosign put beside an image is seen.
-func TestInspectSignatures(t *testing.T) {
-	dir, updates := twoVersions(t), filepath.Join(t.TempDir(), "updates")
-	built := build(t, "oci:"+dir+":v1", updates, "")
-	signature := static.NewLayer([]byte(`{"critical":{}}`), "application/vnd.dev.cosign.simplesigning.v1+json")
-	img, err := mutate.AppendLayers(empty.Image, signature)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := layout.FromPath(updates)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tag := strings.Replace(built.Digest, ":", "-", 1) + ".sig"
-	if err := l.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": tag})); err != nil {
-		t.Fatal(err)
-	}
-	in, err := updater.Inspect(t.Context(), "oci:"+updates+":1.0", updater.SourceOptions{}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !in.Signed || in.Signatures != 1 {
-		t.Errorf("signed %v, %d signatures; want one", in.Signed, in.Signatures)
 	}
 }

@@ -22,7 +22,8 @@ type LookOptions struct {
 	// TempDir is where an update's squashfs lies while its files are read, and
 	// one that is made of an image; "" is the system's.
 	TempDir  string
-	Files    bool // list them
+	Keyring  Keyring // that signatures are checked with
+	Files    bool    // list them
 	Packages bool
 	Progress Progress
 }
@@ -107,9 +108,8 @@ func (s *snapshot) openSlot(name string, dev blockdev.Device) error {
 		return fmt.Errorf("reading %s: %w", name, err)
 	}
 	s.in = &Inspected{Kind: "slot", Name: name, Manifest: *content.Manifest, SlotBytes: dev.Size()}
-	if s.in.Signed = len(content.Signatures) > 0; s.in.Signed {
-		s.in.Signatures = 1
-	}
+	s.in.SignatureStatus = s.look.Keyring.slotStatus(content)
+	s.in.Signed = s.in.Signatures > 0
 	if !s.compose && !s.contents {
 		return nil
 	}

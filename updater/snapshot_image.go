@@ -33,7 +33,7 @@ func (s *snapshot) openReference(ctx context.Context, name string) error {
 	if err := in.describeOCI(img); err != nil {
 		return err
 	}
-	if err := in.findSignatures(ctx, img, opt); err != nil {
+	if err := in.findSignatures(ctx, img, s.look.Keyring); err != nil {
 		return err
 	}
 	if img.IsUpdate() {

@@ -51,6 +51,7 @@ type SlotStatus struct {
 	SlotBytes    int64          `json:"slot_bytes"`
 	// Problem says what is wrong with the slot's footer or manifest.
 	Problem string `json:"problem,omitempty"`
+	SignatureStatus
 }
 
 // Status reads the boot state and the slots' manifests.
@@ -109,6 +110,7 @@ func (s *System) slotStatus(slot bootctl.Slot, e bootctl.SlotState) SlotStatus {
 		}
 		return st
 	}
+	st.SignatureStatus = s.signatureStatus(content)
 	m := content.Manifest
 	st.Kernel, st.Architecture, st.ImageBytes, st.Title = m.Kernel, m.Architecture, m.ImageBytes, m.Title
 	if slot == bootctl.SlotRecovery {

@@ -22,7 +22,11 @@ type System struct {
 	store  *bootctl.Store
 	booted *bootctl.Booted // nil unless this machine booted from the disk
 	spool  string
-	close  []func() error // called last to first
+	// trustDirs are folders with keys that may be missing, trust are files and
+	// folders that may not.
+	trustDirs, trust []string
+
+	close []func() error // called last to first
 }
 
 // Access says what a System is opened for.
@@ -50,6 +54,11 @@ type OpenOptions struct {
 	LockPath string
 	// SpoolDir is the folder for layers on a booted disk; "" is SpoolDir.
 	SpoolDir string
+	// Trust are files and folders with public keys, besides those of TrustDirs.
+	Trust []string
+	// TrustDirs are where a booted disk's keys are; nil is the package's
+	// TrustDirs. A disk that this machine did not boot from has none.
+	TrustDirs []string
 }
 
 // Open opens a disk. Without OpenOptions.Disk it asks what abinit left in
@@ -70,7 +79,12 @@ func Open(opt OpenOptions) (*System, error) {
 	if booted != nil && !sameFile(path, booted.Disk) {
 		booted = nil
 	}
-	s := &System{name: path, booted: booted, spool: cmp.Or(opt.SpoolDir, SpoolDir)}
+	s := &System{name: path, booted: booted, spool: cmp.Or(opt.SpoolDir, SpoolDir), trust: opt.Trust}
+	if booted != nil {
+		if s.trustDirs = opt.TrustDirs; s.trustDirs == nil {
+			s.trustDirs = TrustDirs
+		}
+	}
 	if err := s.open(path, opt); err != nil {
 		s.Close()
 		return nil, err

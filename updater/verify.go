@@ -19,6 +19,7 @@ type Verified struct {
 	RootHash   string       `json:"root_hash,omitempty"`
 	ImageBytes int64        `json:"image_bytes,omitempty"`
 	Problem    string       `json:"problem,omitempty"`
+	SignatureStatus
 }
 
 // The values of Verified.State.
@@ -69,6 +70,7 @@ func (s *System) verifySlot(ctx context.Context, state bootctl.State, slot bootc
 		return v, nil
 	}
 	if err == nil {
+		v.SignatureStatus = s.signatureStatus(content)
 		m := content.Manifest
 		v.Version, v.RootHash, v.ImageBytes = m.Version, m.RootHash, m.ImageBytes
 		if slot.IsRoot() && state.Slot(slot).RootHash != "" && state.Slot(slot).RootHash != m.RootHash {

@@ -1,0 +1,460 @@
+package updater_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/abupdate/abupdate/bootctl"
+	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/oci"
+	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/updater"
+	"github.com/abupdate/abupdate/updater/trust"
+	"github.com/abupdate/abupdate/updater/trust/keys"
+	ut "github.com/abupdate/abupdate/updater/updatertest"
+)
+
+func newKey(t *testing.T, a keys.Algorithm) *keys.Private {
+	t.Helper()
+	k, err := keys.Generate(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// trustDir makes a folder with the public halves of keys.
+func trustDir(t *testing.T, trusted ...*keys.Private) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, k := range trusted {
+		text, err := k.PublicPEM()
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(dir, k.Public().ID[:8]+".pub"), text)
+	}
+	return dir
+}
+
+func writeFile(t *testing.T, name string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// signedUpdate builds an image and signs the update.
+func signedUpdate(t *testing.T, tag string, with ...*keys.Private) string {
+	t.Helper()
+	built, err := updater.Build(t.Context(), updater.BuildOptions{
+		Ref: "oci:" + images(t) + ":" + tag, Dir: filepath.Join(t.TempDir(), "updates"), Tag: tag, SignKeys: with,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "oci:" + built.Dir + ":" + tag
+}
+
+// content is what a slot of a disk image file says of itself.
+func content(t *testing.T, path string, slot bootctl.Slot) *partitions.SlotContent {
+	t.Helper()
+	dev, err := blockdev.Open(path, blockdev.ReadOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	d, err := partitions.Open(dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, err := d.Slot(slot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := partitions.ReadSlot(sec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func fileSum(t *testing.T, path string) [32]byte {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		t.Fatal(err)
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// applyTrusting applies with the keys of a folder.
+func applyTrusting(t *testing.T, path, ref string, trusted ...string) (*updater.Applied, error) {
+	t.Helper()
+	sys, err := updater.Open(updater.OpenOptions{Disk: path, Access: updater.Change, Trust: trusted})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sys.Close()
+	return sys.Apply(t.Context(), updater.ApplyOptions{Ref: ref})
+}
+
+func TestApplyChecksSignatures(t *testing.T) {
+	key, second, stranger := newKey(t, keys.P256), newKey(t, keys.Ed25519), newKey(t, keys.P256)
+	signed, twice, unsigned := signedUpdate(t, "v2", key), signedUpdate(t, "v2", stranger, second), signedUpdate(t, "v2")
+	old := newKey(t, keys.P256)
+	rotated := trustDir(t, old)
+	text, err := key.PublicPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := old.SignList(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(rotated, "next.keys"), list)
+	broken := trustDir(t, key)
+	writeFile(t, filepath.Join(broken, "x.pub"), []byte("no key"))
+	for _, tt := range []struct {
+		name, ref string
+		trusted   string
+		by        *keys.Private // nil: refused, or nobody asks
+		want      string        // part of the error
+		kind      fault.Kind
+	}{
+		{"no keys, unsigned", unsigned, "", nil, "", 0},
+		{"no keys, signed", signed, "", nil, "", 0},
+		{"signed", signed, trustDir(t, key), key, "", 0},
+		{"one of two keys is trusted, one of two has signed", twice, trustDir(t, key, second), second, "", 0},
+		{"a key that a list brings", signed, rotated, key, "", 0},
+		{"archive", archive(t, signed), trustDir(t, key), key, "", 0},
+		{"unsigned", unsigned, trustDir(t, key), nil, "unsigned", fault.Verify},
+		{"signed by another key", signed, trustDir(t, stranger), nil, "no valid signature by any of", fault.Verify},
+		{"signatures of another update", mixed(t, signedUpdate(t, "twice"), signed), trustDir(t, key), nil, "has signed", fault.Verify},
+		{"a flipped signature", flipped(t, signed), trustDir(t, key), nil, "has digest", fault.Verify},
+		{"an ordinary image", "oci:" + images(t) + ":v2", trustDir(t, key), nil, "unsigned", fault.Verify},
+		{"a key that cannot be read", signed, broken, nil, "x.pub", fault.Usage},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := ut.Disk(t, "oci:"+images(t)+":v1")
+			before := fileSum(t, path)
+			var trusted []string
+			if tt.trusted != "" {
+				trusted = []string{tt.trusted}
+			}
+			got, err := applyTrusting(t, path, tt.ref, trusted...)
+			if tt.want != "" {
+				if fault.KindOf(err) != tt.kind || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("Apply() = %v; want kind %d and %q", err, tt.kind, tt.want)
+				}
+				if fileSum(t, path) != before {
+					t.Error("the disk changed")
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.by != nil && !strings.Contains(got.SignedBy, tt.by.Public().ID[:16]) || tt.by == nil && got.SignedBy != "" {
+				t.Errorf("signed by %q; want %v", got.SignedBy, tt.by)
+			}
+			c := content(t, path, bootctl.SlotB)
+			if (len(c.Signatures) == 0) != (tt.ref == unsigned) {
+				t.Errorf("the slot has %d bytes of signatures", len(c.Signatures))
+			}
+			if tt.by == nil {
+				return
+			}
+			// As the initramfs does, which has no lists.
+			e, err := trust.DecodeEnvelope(c.Signatures)
+			if err != nil {
+				t.Fatal(err)
+			}
+			root := trust.Set{tt.by.Public()}
+			if tt.trusted == rotated {
+				root = trust.Set{old.Public()}
+			}
+			if k, err := root.VerifyManifest(e, c.ManifestRaw); err != nil || k.ID != tt.by.Public().ID {
+				t.Errorf("what is in the slot is signed by %v, %v; want %v", k, err, tt.by.Public())
+			}
+		})
+	}
+}
+
+// archive packs a layout.
+func archive(t *testing.T, ref string) string {
+	t.Helper()
+	dir, tag, _ := strings.Cut(strings.TrimPrefix(ref, "oci:"), ":")
+	name := filepath.Join(t.TempDir(), "update.tar")
+	if out, err := exec.Command("tar", "-C", dir, "-cf", name, ".").CombinedOutput(); err != nil {
+		t.Fatalf("tar: %v\n%s", err, out)
+	}
+	return "oci-archive:" + name + ":" + tag
+}
+
+// mixed puts the signatures of one update beside another.
+func mixed(t *testing.T, ref, from string) string {
+	t.Helper()
+	to, other := resolved(t, ref), resolved(t, from)
+	have, err := other.Signatures(t.Context())
+	if err != nil || len(have) == 0 {
+		t.Fatalf("Signatures() = %d, %v; want some", len(have), err)
+	}
+	err = oci.AddSignatures(t.Context(), to.Reference(), to.Digest(), oci.Options{}, func([]oci.Signature) ([]oci.Signature, error) { return have, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+func resolved(t *testing.T, name string) *oci.Image {
+	t.Helper()
+	ref, err := oci.ParseReference(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := oci.Resolve(t.Context(), ref, oci.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { img.Close() })
+	return img
+}
+
+// flipped copies a layout and changes a byte in the payload of a signature.
+func flipped(t *testing.T, ref string) string {
+	t.Helper()
+	dir, tag, _ := strings.Cut(strings.TrimPrefix(ref, "oci:"), ":")
+	to := t.TempDir()
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	sigs, err := resolved(t, ref).Signatures(t.Context())
+	if err != nil || len(sigs) != 1 {
+		t.Fatalf("Signatures() = %d, %v; want 1", len(sigs), err)
+	}
+	payload := bytes.Clone(sigs[0].Payload)
+	blobs := filepath.Join(to, "blobs/sha256")
+	entries, err := os.ReadDir(blobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(blobs, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Equal(b, payload) {
+			b[len(b)/2] ^= 1
+			writeFile(t, filepath.Join(blobs, e.Name()), b)
+		}
+	}
+	return "oci:" + to + ":" + tag
+}
+
+// An ordinary image: the signature on its digest counts, and the slot that is
+// made of it has none.
+func TestApplySignedImage(t *testing.T) {
+	key := newKey(t, keys.P256)
+	dir := ut.Layout(t, map[string]ut.Image{"v2": {Version: "2.0"}})
+	ref := "oci:" + dir + ":v2"
+	digest, err := updater.Sign(t.Context(), ref, []*keys.Private{key}, oci.Options{})
+	if err != nil || digest != resolved(t, ref).Digest() {
+		t.Fatalf("Sign() = %s, %v", digest, err)
+	}
+	path := ut.Disk(t, "oci:"+images(t)+":v1")
+	if _, err := applyTrusting(t, path, ref, trustDir(t, newKey(t, keys.P256))); fault.KindOf(err) != fault.Verify {
+		t.Errorf("Apply() with another key = %v; want kind %d", err, fault.Verify)
+	}
+	got, err := applyTrusting(t, path, ref, trustDir(t, key))
+	if err != nil || !strings.Contains(got.SignedBy, key.Public().ID[:16]) {
+		t.Errorf("Apply() = %+v, %v; want it signed by %v", got, err, key.Public())
+	}
+	if c := content(t, path, bootctl.SlotB); len(c.Signatures) != 0 {
+		t.Errorf("the slot has signatures: %q", c.Signatures)
+	}
+}
+
+// bootedOpen opens a disk as the one that this machine runs from.
+func bootedOpen(t *testing.T, path string, booted bootctl.Booted, dirs ...string) *updater.System {
+	t.Helper()
+	dir := t.TempDir()
+	booted.Slot, booted.Disk, booted.Kernel = bootctl.SlotA, path, ut.Kernel
+	if err := booted.Write(filepath.Join(dir, "boot.json")); err != nil {
+		t.Fatal(err)
+	}
+	sys, err := updater.Open(updater.OpenOptions{
+		Access: updater.Change, BootedPath: filepath.Join(dir, "boot.json"), LockPath: filepath.Join(dir, "lock"),
+		SpoolDir: filepath.Join(dir, "spool"), TrustDirs: append(dirs, filepath.Join(dir, "missing")),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sys.Close() })
+	return sys
+}
+
+// runningDisk is a disk whose slot A was booted and confirmed.
+func runningDisk(t *testing.T) string {
+	t.Helper()
+	path := ut.Disk(t, "oci:"+images(t)+":v1")
+	ut.EditState(t, path, func(s bootctl.State) bootctl.State { _, s = s.Next(); s.LastBoot.Confirmed = true; return s })
+	return path
+}
+
+func TestApplyOnTheRunningSystem(t *testing.T) {
+	key := newKey(t, keys.P256)
+	signed, unsigned := signedUpdate(t, "v2", key), signedUpdate(t, "v2")
+	for _, tt := range []struct {
+		name, ref  string
+		signedOnly bool
+		dirs       []string
+		want       string
+		kind       fault.Kind
+	}{
+		{"no keys anywhere", unsigned, false, nil, "", 0},
+		{"keys of the system", signed, false, []string{trustDir(t, key)}, "", 0},
+		{"unsigned, keys of the system", unsigned, false, []string{trustDir(t, key)}, "unsigned", fault.Verify},
+		{"keys in the initramfs only", signed, true, nil, "", 0},
+		{"unsigned, keys in the initramfs only", unsigned, true, nil, "starts only what is signed", fault.Verify},
+		{"an ordinary image, keys in the initramfs", "oci:" + images(t) + ":v2", true, nil, "without --allow-local", fault.Refused},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			sys := bootedOpen(t, runningDisk(t), bootctl.Booted{SignedOnly: tt.signedOnly}, tt.dirs...)
+			_, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: tt.ref})
+			if tt.want == "" && err != nil || tt.want != "" && (fault.KindOf(err) != tt.kind || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("Apply() = %v; want kind %d and %q", err, tt.kind, tt.want)
+			}
+		})
+	}
+}
+
+// What was applied before there was a key is not taken for signed later.
+func TestApplyAgainWithAKey(t *testing.T) {
+	key := newKey(t, keys.P256)
+	ref := signedUpdate(t, "v2")
+	path := ut.Disk(t, "oci:"+images(t)+":v1")
+	apply := func(trusted ...string) *updater.Applied {
+		t.Helper()
+		got, err := applyTrusting(t, path, ref, trusted...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sys := open(t, path)
+		defer sys.Close()
+		if _, err := sys.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	apply()
+	if _, err := updater.Sign(t.Context(), ref, []*keys.Private{key}, oci.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := apply(trustDir(t, key)); got.Reused || len(content(t, path, bootctl.SlotB).Signatures) == 0 {
+		t.Errorf("Apply() = %+v; want the slot written with its signatures", got)
+	}
+	if got := apply(trustDir(t, key)); !got.Reused {
+		t.Errorf("Apply() again = %+v; want the slot reused", got)
+	}
+}
+
+func TestSignatureStatus(t *testing.T) {
+	key, stranger := newKey(t, keys.P256), newKey(t, keys.P256)
+	ref := signedUpdate(t, "v2", key)
+	path := ut.Disk(t, "oci:"+images(t)+":v1")
+	if _, err := applyTrusting(t, path, ref); err != nil {
+		t.Fatal(err)
+	}
+	id := key.Public().ID[:16]
+	for _, tt := range []struct {
+		name    string
+		trusted []string
+		a, b    updater.SignatureStatus // substrings of what is wanted
+	}{
+		{"no keys", nil, updater.SignatureStatus{}, updater.SignatureStatus{Signatures: 1}},
+		{"the key", []string{trustDir(t, key)}, updater.SignatureStatus{SignatureProblem: "unsigned"}, updater.SignatureStatus{Signatures: 1, SignedBy: id}},
+		{"another key", []string{trustDir(t, stranger)}, updater.SignatureStatus{SignatureProblem: "unsigned"},
+			updater.SignatureStatus{Signatures: 1, SignatureProblem: "no valid signature by any of"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			sys, err := updater.Open(updater.OpenOptions{Disk: path, Trust: tt.trusted})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sys.Close()
+			st, err := sys.Status()
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkStatus(t, "status of a", st.Slots["a"].SignatureStatus, tt.a)
+			checkStatus(t, "status of b", st.Slots["b"].SignatureStatus, tt.b)
+			found, err := sys.Verify(t.Context(), []bootctl.Slot{bootctl.SlotB}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkStatus(t, "verified b", found[0].SignatureStatus, tt.b)
+			ring, err := updater.ReadKeyring(nil, tt.trusted)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in, err := updater.Look(t.Context(), ref, updater.LookOptions{Keyring: ring})
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkStatus(t, "update", in.SignatureStatus, tt.b)
+			if !in.Signed || len(in.SignatureList) != 1 || in.SignatureList[0].Kind != "simple" || (in.SignatureList[0].SignedBy == "") != (tt.b.SignedBy == "") {
+				t.Errorf("Look() = signed %v, %+v; want one simple signature", in.Signed, in.SignatureList)
+			}
+			if in, err = updater.Look(t.Context(), "b", updater.LookOptions{Disk: path, Keyring: ring}); err != nil {
+				t.Fatal(err)
+			}
+			checkStatus(t, "slot b", in.SignatureStatus, tt.b)
+		})
+	}
+}
+
+func checkStatus(t *testing.T, what string, got, want updater.SignatureStatus) {
+	t.Helper()
+	if got.Signatures != want.Signatures || (got.SignedBy == "") != (want.SignedBy == "") || !strings.Contains(got.SignedBy, want.SignedBy) ||
+		(got.SignatureProblem == "") != (want.SignatureProblem == "") || !strings.Contains(got.SignatureProblem, want.SignatureProblem) {
+		t.Errorf("%s: %+v; want %+v", what, got, want)
+	}
+}
+
+// Building again adds no signature that is there.
+func TestBuildSigns(t *testing.T) {
+	first, second := newKey(t, keys.P256), newKey(t, keys.Ed25519)
+	dir, raw := filepath.Join(t.TempDir(), "updates"), filepath.Join(t.TempDir(), "raw.img")
+	for i, with := range [][]*keys.Private{{first}, {first}, {first, second}} {
+		built, err := updater.Build(t.Context(), updater.BuildOptions{Ref: "oci:" + images(t) + ":v0", Dir: dir, Raw: raw, SignKeys: with})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sigs, err := resolved(t, "oci:"+dir).Signatures(t.Context())
+		if want := max(1, i); err != nil || len(sigs) != want || len(built.SignedBy) != len(with) {
+			t.Errorf("build %d: %d signatures, signed by %v, %v; want %d", i, len(sigs), built.SignedBy, err, want)
+		}
+	}
+	ring, err := updater.ReadKeyring(nil, []string{trustDir(t, second)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := updater.Look(t.Context(), raw, updater.LookOptions{Keyring: ring})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkStatus(t, "slot image", in.SignatureStatus, updater.SignatureStatus{Signatures: 2, SignedBy: second.Public().ID[:16]})
+}

@@ -108,6 +108,9 @@ func copySlot(dst, src blockdev.Device, c *partitions.SlotContent, tree *verity.
 	if err != nil {
 		return err
 	}
+	if layers, err := c.Layers(src); err == nil { // the system works without
+		w.Attach(layers)
+	}
 	return w.Commit(c.ManifestRaw, c.Signatures)
 }
 

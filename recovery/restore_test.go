@@ -44,6 +44,9 @@ func checkSlot(t testing.TB, layout *partitions.Disk, slot bootctl.Slot, version
 	if !bytes.Equal(got, recoverytest.Image(version)) {
 		t.Errorf("slot %v: not the image of %s", slot, version)
 	}
+	if list, err := c.Layers(dev); err != nil || !bytes.Equal(list, recoverytest.Layers(version)) {
+		t.Errorf("slot %v: list of layers %q, %v; want that of %s", slot, list, err, version)
+	}
 }
 
 // exhausted is a device with two bad slots and a golden image.

@@ -5,7 +5,9 @@ package recoverytest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"runtime"
@@ -122,6 +124,9 @@ func Image(version string) []byte {
 	return b
 }
 
+// Layers is what the slot of a version has for the list of its layers.
+func Layers(version string) []byte { return []byte("the layers of " + version) }
+
 // FillSlot writes a version into a slot, and returns what the boot state is to
 // say of it. The manifest can be changed before it is written.
 func (d *Disk) FillSlot(t testing.TB, slot bootctl.Slot, version string, change ...func(*manifest.Manifest)) bootctl.SlotInfo {
@@ -147,6 +152,7 @@ func (d *Disk) FillSigned(t testing.TB, slot bootctl.Slot, version string, sign 
 		RootHash: hex.EncodeToString(tree.RootHash), Salt: hex.EncodeToString(tree.Salt),
 		DataBlocks: tree.DataBlocks, ImageBytes: int64(len(image)), HashOffset: int64(len(image)),
 		TreeBytes: tree.Bytes(), Encoder: "test", SourceDigest: "sha256:" + version,
+		Layers: fmt.Sprintf("%x", sha256.Sum256(Layers(version))),
 	}
 	for _, c := range change {
 		c(&m)
@@ -160,6 +166,7 @@ func (d *Disk) FillSigned(t testing.TB, slot bootctl.Slot, version string, sign 
 		signatures = sign(raw)
 	}
 	w := partitions.NewSlotWriter(dev)
+	w.Attach(Layers(version))
 	for _, step := range []func() error{
 		w.Begin,
 		func() error { _, err := w.Write(image[verity.BlockSize:]); return err },

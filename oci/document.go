@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/wire"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -36,26 +37,44 @@ func (s *registrySource) get(ctx context.Context, path string, accept ...types.M
 	for _, mt := range accept {
 		req.Header.Add("Accept", string(mt))
 	}
-	resp, err := s.client.Do(req)
+	resp, doc, err := s.route().document(req, path, func(resp *http.Response) error {
+		return registryKind(transport.CheckError(resp, http.StatusOK))
+	})
 	if err != nil {
-		return nil, registryKind(bare(err))
-	}
-	defer resp.Body.Close()
-	if err := transport.CheckError(resp, http.StatusOK); err != nil {
-		return nil, registryKind(err)
-	}
-	doc, err := io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
-	switch {
-	case err != nil:
-		return nil, fault.Errorf(fault.Network, "reading %s: %w", path, err)
-	case len(doc) > maxDocument:
-		return nil, fault.Errorf(fault.Verify, "%s: has more than %d bytes", path, maxDocument)
+		return nil, err
 	}
 	r := &reply{doc: doc, next: nextPage(resp)}
 	if mt, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err == nil {
 		r.mediaType = types.MediaType(mt)
 	}
 	return r, nil
+}
+
+// document fetches a small document, and again when the connection breaks in
+// it. Check looks at the answer's head.
+func (r route) document(req *http.Request, name string, check func(*http.Response) error) (*http.Response, []byte, error) {
+	tries := r.wire.Tries()
+	req = req.WithContext(wire.WithTries(req.Context(), tries))
+	for {
+		resp, err := r.client.Do(req)
+		if err != nil {
+			return nil, nil, registryKind(bare(err))
+		}
+		if err := check(resp); err != nil {
+			resp.Body.Close()
+			return nil, nil, err
+		}
+		doc, err := io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
+		resp.Body.Close()
+		switch {
+		case len(doc) > maxDocument:
+			return nil, nil, fault.Errorf(fault.Verify, "%s has more than %d bytes", name, maxDocument)
+		case err == nil:
+			return resp, doc, nil
+		case !tries.Again(req.Context()):
+			return nil, nil, fault.Errorf(fault.Network, "reading %s: transfer broke at byte %d: %w", name, len(doc), err)
+		}
+	}
 }
 
 // nextPage returns where the rest of a list is, below the repository, or "".

@@ -30,7 +30,7 @@ func fetch(ctx context.Context, dir string, via route, url string, desc v1.Descr
 			return nil, context.Cause(ctx)
 		}
 		size := fileSize(path)
-		if err = classify(err, resumed, desc, size); !retriable(err) {
+		if err = via.classify(err, resumed, desc, size); !retriable(err) {
 			return nil, err
 		}
 		if size > best {
@@ -71,7 +71,7 @@ func download(ctx context.Context, client *http.Client, url, path string, desc v
 }
 
 // classify turns an error of grab's into one that names the blob.
-func classify(err error, resumed bool, desc v1.Descriptor, size int64) error {
+func (r route) classify(err error, resumed bool, desc v1.Descriptor, size int64) error {
 	var status grab.StatusCodeError
 	wrong := errors.Is(err, grab.ErrBadChecksum) || errors.Is(err, grab.ErrBadLength)
 	switch {
@@ -80,18 +80,18 @@ func classify(err error, resumed bool, desc v1.Descriptor, size int64) error {
 	case wrong:
 		return fault.Errorf(fault.Verify, "blob %v: %w", desc.Digest, err)
 	case errors.As(err, &status):
-		return classifyStatus(int(status), resumed, desc)
+		return r.classifyStatus(int(status), resumed, desc)
 	case errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, os.ErrPermission):
 		return spoolError(err)
 	}
 	return &temporaryError{fault.Errorf(fault.Network, "blob %v: transfer broke at byte %d of %d: %w", desc.Digest, max(size, 0), desc.Size, noEOF(err))}
 }
 
-func classifyStatus(code int, resumed bool, desc v1.Descriptor) error {
+func (r route) classifyStatus(code int, resumed bool, desc v1.Descriptor) error {
 	if code == http.StatusRequestedRangeNotSatisfiable && resumed {
-		return &temporaryError{fault.Errorf(fault.Network, "blob %v: the registry does not resume", desc.Digest)}
+		return &temporaryError{fault.Errorf(fault.Network, "blob %v: the %s does not resume", desc.Digest, r.place)}
 	}
-	return statusError(code, desc)
+	return r.statusError(code, desc)
 }
 
 // takeFile opens a finished download and takes its name away.

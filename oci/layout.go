@@ -31,10 +31,20 @@ func openLayout(ref Reference) (files, error) {
 	return dirFiles(ref.Path), nil
 }
 
+// A shelf is a layout: manifests and blobs, listed in index.json.
+type shelf interface {
+	source
+	neighbourhood
+	index(ctx context.Context) (*v1.IndexManifest, error)
+}
+
 // resolveLayout finds the image that ref names in a layout's files.
 func resolveLayout(ctx context.Context, ref Reference, opt Options, f files) (*Image, error) {
-	src := layoutSource{f}
-	index, err := src.index()
+	return resolveShelf(ctx, ref, opt, layoutSource{f})
+}
+
+func resolveShelf(ctx context.Context, ref Reference, opt Options, src shelf) (*Image, error) {
+	index, err := src.index(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", ref, err)
 	}

@@ -22,7 +22,7 @@ func Push(ctx context.Context, local, to Reference, opt Options) (digest string,
 		return "", fault.Errorf(fault.Usage, "pushing to %v: is not in a registry", to)
 	case to.Digest != "":
 		return "", fault.Errorf(fault.Usage, "pushing to %v: give a tag; the digest follows from the content", to)
-	case !local.Local():
+	case local.Transport == Registry:
 		return "", fault.Errorf(fault.Usage, "pushing %v: is in a registry already", local)
 	}
 	img, err := Resolve(ctx, local, opt)

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"net"
+	"net/url"
 	"strings"
 
 	"github.com/abupdate/abupdate/internal/fault"
@@ -20,10 +21,17 @@ const (
 	DockerArchive Transport = "docker-archive"
 )
 
+// Two more are layouts that a web server has.
+const (
+	Web      Transport = "https"
+	PlainWeb Transport = "http"
+)
+
 // A Reference names an image. Only ParseReference makes valid ones.
 type Reference struct {
 	Transport Transport
-	// Path is the directory or file of a local image.
+	// Path is the directory or file of a local image, HOST[:PORT]/PATH of a
+	// layout on a web server.
 	Path string
 	// Tag picks one of several images in a local place: a ref.name annotation
 	// of a layout, a repository tag of a docker-archive, or "@N" for the N-th.
@@ -34,7 +42,7 @@ type Reference struct {
 	remote name.Reference
 }
 
-const forms = "docker://HOST/REPO:TAG, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE"
+const forms = "docker://HOST/REPO:TAG, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE or https://HOST/PATH[:TAG]"
 
 // ParseReference parses the forms that skopeo and bootc write:
 //
@@ -42,6 +50,7 @@ const forms = "docker://HOST/REPO:TAG, oci:DIR[:TAG], oci-archive:FILE[:TAG] or 
 //	oci:DIR[:TAG]  oci:DIR@DIGEST      a directory with an OCI image layout
 //	oci-archive:FILE[:TAG]             a tar of such a directory
 //	docker-archive:FILE[:REPO:TAG]     what docker save writes
+//	https://HOST/PATH[:TAG] or @DIGEST a layout's directory on a web server
 //
 // As in skopeo a local path holds no colon.
 func ParseReference(s string) (Reference, error) {
@@ -68,7 +77,12 @@ func ParseReference(s string) (Reference, error) {
 		return parseRegistry(s, strings.TrimPrefix(rest, "//"))
 	case string(Layout), string(Archive), string(DockerArchive):
 		return parseLocal(s, Transport(scheme), rest)
-	case "containers-storage", "docker-daemon", "dir", "sif", "tarball", "ostree", "atomic", "http", "https", "file":
+	case string(Web), string(PlainWeb):
+		return parseWeb(s, Transport(scheme), rest)
+	case "containers-storage", "docker-daemon", "dir", "sif", "tarball", "ostree", "atomic", "file":
+		return Reference{}, fault.Errorf(fault.Usage, "image reference %q: transport %s is not supported; want %s", s, scheme, forms)
+	}
+	if strings.HasPrefix(rest, "//") {
 		return Reference{}, fault.Errorf(fault.Usage, "image reference %q: transport %s is not supported; want %s", s, scheme, forms)
 	}
 	return parseBare(s)
@@ -123,6 +137,33 @@ func parseLocal(s string, t Transport, rest string) (Reference, error) {
 	return r, nil
 }
 
+// parseWeb reads what comes after the scheme. As in a local path there is no
+// colon in PATH.
+func parseWeb(s string, t Transport, rest string) (Reference, error) {
+	bad := func(why string) (Reference, error) {
+		return Reference{}, fault.Errorf(fault.Usage, "image reference %q: %s", s, why)
+	}
+	rest, ok := strings.CutPrefix(rest, "//")
+	host, path, _ := strings.Cut(rest, "/")
+	switch {
+	case !ok || host == "":
+		return bad("https: is followed by // and a host")
+	case strings.Contains(host, "@"):
+		return bad("credentials belong into auth.json, not here")
+	case strings.ContainsAny(rest, "?#"):
+		return bad("a layout's address has no ? and #")
+	}
+	if u, err := url.Parse(string(t) + "://" + host); err != nil || u.Hostname() == "" {
+		return bad("the host is not one")
+	}
+	r, err := parseLocal(s, t, "/"+path)
+	if err != nil {
+		return r, err
+	}
+	r.Path = host + strings.TrimRight(r.Path, "/")
+	return r, nil
+}
+
 func cutLast(s, sep string) (before, after string, found bool) {
 	i := strings.LastIndex(s, sep)
 	if i < 0 {
@@ -133,19 +174,29 @@ func cutLast(s, sep string) (before, after string, found bool) {
 
 // String returns the reference in a form that ParseReference takes.
 func (r Reference) String() string {
+	place := string(r.Transport) + ":" + r.Path
 	switch {
 	case r.Transport == Registry && r.remote != nil:
 		return "docker://" + r.remote.String()
-	case r.Digest != "":
-		return string(r.Transport) + ":" + r.Path + "@" + r.Digest
-	case r.Tag != "":
-		return string(r.Transport) + ":" + r.Path + ":" + r.Tag
+	case r.web():
+		place = string(r.Transport) + "://" + r.Path
+		if r.Tag+r.Digest != "" && !strings.Contains(r.Path, "/") {
+			place += "/" // a colon there would begin a port
+		}
 	}
-	return string(r.Transport) + ":" + r.Path
+	switch {
+	case r.Digest != "":
+		return place + "@" + r.Digest
+	case r.Tag != "":
+		return place + ":" + r.Tag
+	}
+	return place
 }
 
 // Local reports whether the image is read from this machine's files.
-func (r Reference) Local() bool { return r.Transport != Registry }
+func (r Reference) Local() bool { return r.Transport != Registry && !r.web() }
+
+func (r Reference) web() bool { return r.Transport == Web || r.Transport == PlainWeb }
 
 // WithDigest returns r pinned to a manifest digest. A docker-archive has none
 // of its own and stays as it is.

@@ -29,6 +29,15 @@ func TestParseReference(t *testing.T) {
 		{"oci:dir@" + digestA, "oci:dir@" + digestA, "dir", "", digestA},
 		{"oci-archive:a.tar:@1", "oci-archive:a.tar:@1", "a.tar", "@1", ""},
 		{"docker-archive:a.tar:debian:12", "docker-archive:a.tar:debian:12", "a.tar", "debian:12", ""},
+		{"https://h.example/os", "https://h.example/os", "h.example/os", "", ""},
+		{"https://h.example/a/os/", "https://h.example/a/os", "h.example/a/os", "", ""},
+		{"https://h.example", "https://h.example", "h.example", "", ""},
+		{"https://h.example/:v1", "https://h.example/:v1", "h.example", "v1", ""},
+		{"https://h.example:8443/os:v1", "https://h.example:8443/os:v1", "h.example:8443/os", "v1", ""},
+		{"https://h.example/os:quay.io/a/b:v1", "https://h.example/os:quay.io/a/b:v1", "h.example/os", "quay.io/a/b:v1", ""},
+		{"https://h.example/os@" + digestA, "https://h.example/os@" + digestA, "h.example/os", "", digestA},
+		{"http://[::1]:80/os:v1", "http://[::1]:80/os:v1", "[::1]:80/os", "v1", ""},
+		{"https://h.example/@0", "https://h.example/@0", "h.example/@0", "", ""},
 	} {
 		ref, err := oci.ParseReference(tt.in)
 		if err != nil {
@@ -64,7 +73,16 @@ func TestParseReferenceErrors(t *testing.T) {
 		{"oci::tag", "names no path"},
 		{"oci:dir@sha256:12", "sha256:12"},
 		{"containers-storage:x", "transport containers-storage is not supported"},
-		{"https://quay.io/a", "transport https is not supported"},
+		{"ftp://quay.io/a", "transport ftp is not supported"},
+		{"https:/h/a", "https: is followed by // and a host"},
+		{"https://", "https: is followed by // and a host"},
+		{"https:///a", "https: is followed by // and a host"},
+		{"https://u:p@h/a", "credentials belong into auth.json"},
+		{"https://h/a?b", "has no ? and #"},
+		{"https://h/a#b", "has no ? and #"},
+		{"https://:80/a", "the host is not one"},
+		{"https://h x/a", "the host is not one"},
+		{"https://h/a@sha256:12", "sha256:12"},
 		{"oci:a\nb", "control character"},
 	} {
 		ref, err := oci.ParseReference(tt.in)
@@ -82,6 +100,8 @@ func TestWithDigest(t *testing.T) {
 		"docker://localhost:5000/a/b:v1": "docker://localhost:5000/a/b@" + digestA,
 		"oci:dir:tag":                    "oci:dir@" + digestA,
 		"docker-archive:f":               "docker-archive:f",
+		"https://h/os:tag":               "https://h/os@" + digestA,
+		"https://h":                      "https://h/@" + digestA,
 	} {
 		ref, err := oci.ParseReference(in)
 		if err != nil {

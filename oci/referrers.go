@@ -76,10 +76,14 @@ type referrer struct {
 	Annotations  map[string]string `json:"annotations"`
 }
 
-// referrers reads the manifests in index.json: their descriptors there do not
-// tell of subjects.
 func (s layoutSource) referrers(ctx context.Context, h v1.Hash, artifactType string) ([]v1.Descriptor, error) {
-	index, err := s.index()
+	return shelfReferrers(ctx, s, h, artifactType)
+}
+
+// shelfReferrers reads the manifests in index.json: their descriptors there do
+// not tell of subjects.
+func shelfReferrers(ctx context.Context, src shelf, h v1.Hash, artifactType string) ([]v1.Descriptor, error) {
+	index, err := src.index(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +92,7 @@ func (s layoutSource) referrers(ctx context.Context, h v1.Hash, artifactType str
 		if d.Digest == h || artifactType != "" && d.ArtifactType != "" && d.ArtifactType != artifactType {
 			continue
 		}
-		doc, err := s.manifest(ctx, d)
+		doc, err := src.manifest(ctx, d)
 		if err != nil {
 			return nil, err
 		}
@@ -109,7 +113,7 @@ func (s layoutSource) referrers(ctx context.Context, h v1.Hash, artifactType str
 }
 
 // index reads index.json.
-func (s layoutSource) index() (*v1.IndexManifest, error) {
+func (s layoutSource) index(context.Context) (*v1.IndexManifest, error) {
 	raw, err := readSmall(s.files, "index.json")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.Errorf(fault.Usage, "is not an OCI image layout: it holds no index.json")
@@ -117,6 +121,10 @@ func (s layoutSource) index() (*v1.IndexManifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading index.json: %w", err)
 	}
+	return parseLayoutIndex(raw)
+}
+
+func parseLayoutIndex(raw []byte) (*v1.IndexManifest, error) {
 	index := new(v1.IndexManifest)
 	if err := json.Unmarshal(raw, index); err != nil {
 		return nil, fault.Errorf(fault.Verify, "index.json: %w", err)

@@ -99,6 +99,8 @@ func registryError(ref Reference, err error) error {
 func registryKind(err error) error {
 	var te *transport.Error
 	switch {
+	case err == nil:
+		return nil
 	case !errors.As(err, &te):
 	case te.StatusCode == http.StatusNotFound:
 		return fault.Wrap(fault.Usage, &notFoundError{te})
@@ -121,7 +123,7 @@ func (s *registrySource) url(path string) string {
 
 func (s *registrySource) blobURL(h v1.Hash) string { return s.url("blobs/" + h.String()) }
 
-func (s *registrySource) route() route { return route{s.wire, s.client} }
+func (s *registrySource) route() route { return route{s.wire, s.client, "registry"} }
 
 func (s *registrySource) blob(ctx context.Context, desc v1.Descriptor) (io.ReadCloser, error) {
 	return openRemote(ctx, s.route(), s.blobURL(desc.Digest), desc)

@@ -17,6 +17,7 @@ import (
 type route struct {
 	wire   *wire.Client
 	client *http.Client
+	place  string // what is at its end, for people
 }
 
 // A remoteBlob streams a blob, or a piece of one, and goes on where the
@@ -153,7 +154,9 @@ func (b *remoteBlob) answer(resp *http.Response, ranged bool) error {
 			return fault.Errorf(fault.Network, "blob %v: the server sends %d bytes for a range of %d", b.desc.Digest, resp.ContentLength, n)
 		}
 	case code != http.StatusOK:
-		return statusError(code, b.desc)
+		return b.via.statusError(code, b.desc)
+	case resp.ContentLength >= 0 && resp.ContentLength != b.desc.Size:
+		return fault.Errorf(fault.Verify, "blob %v: the server has %d bytes of it; want %d", b.desc.Digest, resp.ContentLength, b.desc.Size)
 	case ranged: // a registry without ranges begins anew
 		if err := b.skip(resp.Body); err != nil {
 			return err
@@ -188,9 +191,9 @@ func (b *remoteBlob) checkRange(got string) (int64, error) {
 }
 
 // statusError tells of an answer that no further try will better.
-func statusError(code int, desc v1.Descriptor) error {
+func (r route) statusError(code int, desc v1.Descriptor) error {
 	if code == http.StatusNotFound {
-		return fault.Errorf(fault.Verify, "blob %v is missing in the registry", desc.Digest)
+		return fault.Errorf(fault.Verify, "blob %v is missing in the %s", desc.Digest, r.place)
 	}
-	return fault.Errorf(fault.Network, "blob %v: the registry answers %d %s", desc.Digest, code, http.StatusText(code))
+	return fault.Errorf(fault.Network, "blob %v: the %s answers %d %s", desc.Digest, r.place, code, http.StatusText(code))
 }

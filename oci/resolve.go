@@ -92,8 +92,11 @@ func (o Options) platform() (v1.Platform, error) {
 // Resolve finds the image that ref names and reads its manifest and config,
 // digests checked; no layer is read yet. The caller closes the image.
 func Resolve(ctx context.Context, ref Reference, opt Options) (*Image, error) {
-	if ref.Transport == Registry {
+	switch {
+	case ref.Transport == Registry:
 		return resolveRegistry(ctx, ref, opt)
+	case ref.web():
+		return resolveWeb(ctx, ref, opt)
 	}
 	var f files
 	var err error

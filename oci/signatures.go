@@ -156,8 +156,8 @@ func signatureTag(h v1.Hash) string { return h.Algorithm + "-" + h.Hex + ".sig" 
 // there is none.
 func tagged(ctx context.Context, src source, tag string) ([]byte, error) {
 	switch src := src.(type) {
-	case layoutSource:
-		index, err := src.index()
+	case shelf:
+		index, err := src.index(ctx)
 		if err != nil {
 			return nil, err
 		}

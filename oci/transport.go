@@ -96,15 +96,12 @@ func endpoints(repo name.Repository, opt Options) ([]wire.Endpoint, error) {
 // mirrorOf returns what a repository is called at a mirror, and whether that
 // is spoken to without TLS.
 func mirrorOf(repo name.Repository, mirror string, opt Options) (name.Repository, bool, error) {
-	rest, plain := strings.CutPrefix(mirror, "http://")
-	rest = strings.TrimPrefix(rest, "https://")
-	host, _, _ := strings.Cut(rest, "/")
-	plain = plain || opt.plain(host)
+	host, path, plain := splitMirror(mirror, opt)
 	var how []name.Option
 	if plain {
 		how = append(how, name.Insecure)
 	}
-	r, err := name.NewRepository(strings.TrimRight(rest, "/")+"/"+repo.RepositoryStr(), how...)
+	r, err := name.NewRepository(host+path+"/"+repo.RepositoryStr(), how...)
 	if err == nil && r.RegistryStr() != host {
 		err = fmt.Errorf("%q is not a registry host", host)
 	}
@@ -112,6 +109,17 @@ func mirrorOf(repo name.Repository, mirror string, opt Options) (name.Repository
 		return r, false, fault.Errorf(fault.Usage, "mirror %q of %s: %w", mirror, repo.RegistryStr(), err)
 	}
 	return r, plain, nil
+}
+
+// splitMirror reads [http://]HOST[:PORT][/PATH].
+func splitMirror(mirror string, opt Options) (host, path string, plain bool) {
+	rest, plain := strings.CutPrefix(mirror, "http://")
+	rest = strings.TrimRight(strings.TrimPrefix(rest, "https://"), "/")
+	host, path, _ = strings.Cut(rest, "/")
+	if path != "" {
+		path = "/" + path
+	}
+	return host, path, plain || opt.plain(host)
 }
 
 // pulling returns the way to a repository: it shakes hands when it is needed

@@ -26,6 +26,7 @@ func (c *Client) transport() *http.Transport {
 		Proxy:                 c.opt.Proxy,
 		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
 		ForceAttemptHTTP2:     true,
+		DisableCompression:    true, // blobs are compressed, and digests are of what was sent
 		MaxIdleConnsPerHost:   idlePerHost,
 		IdleConnTimeout:       idleTimeout,
 		TLSHandshakeTimeout:   tlsTimeout,

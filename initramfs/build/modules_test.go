@@ -45,6 +45,12 @@ func TestResolveModules(t *testing.T) {
 			got:   "?crc32c jbd2 ext4 ?late",
 		},
 		{
+			name:  "a soft dependency on what a module offers",
+			files: map[string]string{"fs/ext4.ko": "softdep=pre: crypto-crc32c", "c/crc32c_generic.ko": "depends=libcrc32c", "c/libcrc32c.ko": ""},
+			want:  []string{"ext4"},
+			got:   "?libcrc32c ?crc32c_generic ext4",
+		},
+		{
 			name:  "builtin modules are left out",
 			files: map[string]string{"modules.builtin": "kernel/fs/ext4/ext4.ko\nkernel/lib/crc-t10dif.ko\n", "d/sd_mod.ko": "depends=crc_t10dif"},
 			want:  []string{"ext4", "sd_mod"},

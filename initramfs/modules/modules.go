@@ -57,7 +57,7 @@ func Resolve(src Source, want []string, decompress Decompressor) ([]Module, erro
 	r.decompress = decompress
 	var names []string
 	for _, w := range want {
-		names = append(names, canonical(strings.TrimPrefix(w, "?")))
+		names = append(names, r.find(strings.TrimPrefix(w, "?")))
 	}
 	if err := r.load(names); err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func (r *resolver) load(names []string) error {
 		}
 		names, batch = nil, nil
 		for _, n := range want {
-			m, err := r.decode(r.files[n], got)
+			m, err := r.decode(n, got)
 			if err != nil {
 				return err
 			}
@@ -141,7 +141,8 @@ func (r *resolver) load(names []string) error {
 	return nil
 }
 
-func (r *resolver) decode(file string, got map[string][]byte) (*loaded, error) {
+func (r *resolver) decode(name string, got map[string][]byte) (*loaded, error) {
+	file := r.files[name]
 	packed, ok := got[file]
 	if !ok {
 		return nil, fmt.Errorf("reading module %s: %w", file, fs.ErrNotExist)
@@ -154,7 +155,27 @@ func (r *resolver) decode(file string, got map[string][]byte) (*loaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading module %s: %w", file, err)
 	}
+	for _, list := range [][]string{info.pre, info.depends, info.post} {
+		for i, name := range list {
+			list[i] = r.find(name)
+		}
+	}
 	return &loaded{data, info}, nil
+}
+
+// find returns the name of the module that another one asks for. Soft
+// dependencies may name what a module offers instead, "crypto-crc32c": that is
+// in modules.alias, which only depmod makes, but the plain module for it has a
+// name that follows.
+func (r *resolver) find(name string) string {
+	name = canonical(name)
+	base := strings.TrimPrefix(name, "crypto_")
+	for _, n := range []string{name, base, base + "_generic"} {
+		if r.files[n] != "" || r.builtin[n] {
+			return n
+		}
+	}
+	return name
 }
 
 // visit places name after what it depends on. A dependency of an optional

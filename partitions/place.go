@@ -61,3 +61,14 @@ func (w *SlotWriter) writeFirstPlaced(block []byte) error {
 	w.stage = treeDone
 	return nil
 }
+
+// Sync makes durable what was written since PlaceTree.
+func (w *SlotWriter) Sync() error {
+	if err := w.at(placed); err != nil {
+		return err
+	}
+	if err := w.dev.Sync(); err != nil {
+		return w.fail(fmt.Errorf("syncing the slot: %w", err))
+	}
+	return nil
+}

@@ -1,71 +1,182 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"sync"
 
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/updater/delta"
 	"github.com/abupdate/abupdate/verity"
 )
 
-// pull gets ready to fetch ranges.
-func (r *run) pull(ctx context.Context, ranges []delta.Range) {
+// A Remote is an image that is read in pieces, from afar or from a file.
+type Remote interface {
+	Size() int64
+	// Open gives the n bytes from off on: io.EOF after exactly n, or another
+	// error. Several may be open at once.
+	Open(ctx context.Context, off, n int64) (io.ReadCloser, error)
+}
+
+// fetchBlocks is how many blocks are fetched before they are written, and lost
+// when the transfer is killed.
+const fetchBlocks = 16
+
+// fetchAll fetches the missing blocks, in ranges of which several are in
+// flight, or if there are none to be had by reading the remote from its start.
+func (r *run) fetchAll(ctx context.Context, missing []delta.Range) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	if !r.whole {
+		err := r.fetchRanges(ctx, missing)
+		if err == nil || r.opt.NoRanges == nil || !errors.Is(err, r.opt.NoRanges) {
+			return err
+		}
+		if r.opt.Whole == nil {
+			return fault.Errorf(fault.Network, "%w: only all of the image could be had, which was forbidden", err)
+		}
+		r.opt.Say("the server gives no ranges: all of the image is fetched")
+		r.whole = true
+		r.mu.Lock()
+		r.toFetch = r.fetched.Load() + missing[len(missing)-1].End*verity.BlockSize
+		r.there, r.came = r.there-r.came, 0 // what came in ranges comes again
+		r.mu.Unlock()
+	}
+	r.ranges.Add(1)
+	body, err := r.opt.Whole(ctx)
+	if err != nil {
+		return err
+	}
+	return r.fetch(ctx, body, delta.Range{End: missing[len(missing)-1].End}, missing)
+}
+
+// fetchRanges fetches the missing blocks in ranges.
+func (r *run) fetchRanges(ctx context.Context, missing []delta.Range) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ranges, inFlight := r.join(missing), r.opt.InFlight
+	if r.opt.Near {
+		r.ranges.Add(int64(len(ranges)))
+		ranges, inFlight = split(missing, len(missing)+int(r.blocks.Blocks/leastPart)), workers()
+	}
+	todo := make(chan delta.Range)
+	var wg sync.WaitGroup
+	for range min(inFlight, len(ranges)) {
+		wg.Go(func() {
+			for part := range todo {
+				if err := r.fetchPart(ctx, part, missing); err != nil {
+					cancel(err) // the first counts
+				}
+			}
+		})
+	}
+	for _, part := range ranges {
+		if ctx.Err() != nil {
+			break
+		}
+		todo <- part
+	}
+	close(todo)
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+func (r *run) fetchPart(ctx context.Context, part delta.Range, missing []delta.Range) error {
+	off := part.First * verity.BlockSize
+	if !r.opt.Near {
+		r.ranges.Add(1)
+	}
+	body, err := r.remote.Open(ctx, off, part.Blocks()*verity.BlockSize)
+	if err != nil {
+		return fmt.Errorf("fetching at byte %d: %w", off, err)
+	}
+	return r.fetch(ctx, body, part, missing)
+}
+
+// fetch reads a part of the image from body, and writes what is missing of it.
+func (r *run) fetch(ctx context.Context, body io.ReadCloser, part delta.Range, missing []delta.Range) (err error) {
+	defer func() {
+		if cerr := body.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	in := &counter{body, &r.fetched}
+	at, step := part.First, int64(fetchBlocks)
+	if r.opt.Near {
+		step = chunkBlocks
+	}
+	c := newChunk()
+	for _, m := range within(missing, part) {
+		if n, err := io.CopyN(io.Discard, in, (m.First-at)*verity.BlockSize); err != nil {
+			return readError(at*verity.BlockSize+n, err)
+		}
+		for at = m.First; at < m.End; at = c.End {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			c.begin(delta.Range{First: at, End: min(at+step, m.End)})
+			if n, err := io.ReadFull(in, c.bytes(c.Range)); err != nil {
+				return readError(at*verity.BlockSize+int64(n), err)
+			}
+			if err := r.putFetched(c); err != nil {
+				return err
+			}
+		}
+	}
 	if r.whole {
-		r.pullWhole(ctx)
-		return
+		return nil // the rest is of no use
 	}
-	ranges = split(ranges, r.opt.MaxRanges)
-	r.puller = newPuller(ctx, ranges, r.opt.InFlight, &r.fetched, func(ctx context.Context, b delta.Range) (io.ReadCloser, error) {
-		r.ranges.Add(1)
-		return r.remote.Open(ctx, b.First*verity.BlockSize, b.Blocks()*verity.BlockSize)
-	})
-}
-
-// pullWhole gets ready to read the remote from its start.
-func (r *run) pullWhole(ctx context.Context) {
-	all := []delta.Range{{End: r.tree.DataBlocks}}
-	r.puller = newPuller(ctx, all, 1, &r.fetched, func(ctx context.Context, _ delta.Range) (io.ReadCloser, error) {
-		r.ranges.Add(1)
-		return r.opt.Whole(ctx)
-	})
-}
-
-// fetch fills buf with blocks of the remote. If it turns out that there are no
-// ranges, the remote is read from its start; what was written by then stays.
-func (r *run) fetch(ctx context.Context, buf []byte, first int64) error {
-	err := r.puller.read(buf, first)
-	if err == nil || r.opt.NoRanges == nil || !errors.Is(err, r.opt.NoRanges) || r.whole {
-		return err
-	}
-	if r.opt.Whole == nil {
-		return fault.Errorf(fault.Network, "%w: only all of the image could be had (--no-full forbids it)", err)
-	}
-	r.opt.Say("the server gives no ranges: the whole image is fetched")
-	r.puller.close()
-	r.whole = true
-	r.mu.Lock()
-	r.toFetch = r.fetched.Load() + r.remote.Size()
-	r.mu.Unlock()
-	r.pullWhole(ctx)
-	return r.puller.read(buf, first)
-}
-
-// readNear fills buf with blocks of a remote that is at hand.
-func (r *run) readNear(ctx context.Context, buf []byte, first int64) error {
-	off := first * verity.BlockSize
-	rc, err := r.remote.Open(ctx, off, int64(len(buf)))
-	if err != nil {
-		return err
-	}
-	n, err := io.ReadFull(rc, buf)
-	r.fetched.Add(int64(n))
-	if cerr := rc.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return readError(off+int64(n), err)
+	if n, err := in.Read(make([]byte, 1)); n > 0 {
+		return fault.Errorf(fault.Verify, "fetching at byte %d: more bytes than were asked for", part.End*verity.BlockSize)
+	} else if err != nil && err != io.EOF {
+		return readError(part.End*verity.BlockSize, err)
 	}
 	return nil
+}
+
+// putFetched checks the blocks of c, and writes them. Those behind a wrong one
+// are of no use to the caller, but to a later transfer.
+func (r *run) putFetched(c *chunk) error {
+	want, got, err := c.hash(r.tree, c.Range)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(want, got) {
+		return mismatch(c.First, want, got)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := c.First; i < c.End; {
+		_, blocks := c.run(i)
+		if err := r.write(c, blocks, &r.came); err != nil {
+			return err
+		}
+		i = blocks.End
+	}
+	r.tell()
+	return nil
+}
+
+// mismatch tells which block is not what it should be.
+func mismatch(first int64, want, got []byte) error {
+	at := 0
+	for bytes.Equal(want[at:at+verity.HashSize], got[at:at+verity.HashSize]) {
+		at += verity.HashSize
+	}
+	block := first + int64(at/verity.HashSize)
+	return fault.Errorf(fault.Verify, "block %d at byte %d came with hash %x; the hash tree says %x: %w",
+		block, block*verity.BlockSize, got[at:at+8], want[at:at+8], ErrMismatch)
+}
+
+// readError tells where reading stopped. A body that ends early is a line that
+// broke.
+func readError(off int64, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fault.Errorf(fault.Network, "fetching at byte %d: %w", off, io.ErrUnexpectedEOF)
+	}
+	return fmt.Errorf("fetching at byte %d: %w", off, err)
 }

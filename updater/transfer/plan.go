@@ -79,7 +79,8 @@ type Plan struct {
 	place   int // of the target in blocks' sources, or noTarget
 	scanned bool
 	blocks  *delta.Plan
-	fetch   delta.Fetch
+	ranges  int   // to be fetched
+	toFetch int64 // bytes
 }
 
 // noTarget is the place of a target that is no source.
@@ -101,7 +102,8 @@ func New(ctx context.Context, tree *verity.Tree, target Target, sources []Source
 	if p.blocks, err = delta.New(delta.Of(tree), old...); err != nil {
 		return nil, fmt.Errorf("comparing hash trees: %w", err)
 	}
-	p.fetch = p.blocks.Fetch(p.opt.Gap/verity.BlockSize, p.opt.MaxRanges)
+	ranges := p.join(p.blocks.Missing)
+	p.ranges, p.toFetch = len(ranges), p.bytes(ranges, p.blocks.Missing)
 	return p, nil
 }
 
@@ -131,7 +133,7 @@ type Figures struct {
 
 // Figures are those of the transfer if all is as the trees say.
 func (p *Plan) Figures() Figures {
-	f := Figures{Fetched: p.fetch.Blocks() * verity.BlockSize, Ranges: len(p.fetch.Ranges)}
+	f := Figures{Fetched: p.toFetch, Ranges: p.ranges}
 	for _, c := range p.blocks.Copies {
 		if p.keeps(c) {
 			f.Kept += c.To.Blocks() * verity.BlockSize

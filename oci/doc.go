@@ -41,6 +41,14 @@
 // Digests are compared at a layer's end; whoever takes contents must drop them
 // when Read fails.
 //
+// # Layers that are at hand
+//
+// ReadWith can make a list of an image's layers: of each its headers, and by
+// which names the contents of its files are in the flattened tree. Who keeps
+// the list and the files, in whatever form, has no need to fetch such a layer
+// again: it is replayed (Local). What contents get, and the tree, are the same
+// as without.
+//
 // # Memory
 //
 // Memory holds metadata, not contents. While layers are read it holds their

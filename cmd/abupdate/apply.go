@@ -33,7 +33,8 @@ Refused: while the running slot is not confirmed, an image that failed on this
 device before, a lower version, another architecture, kernel or "compatible". Of
 an ordinary image the kernel, and the version if no label says it, are known when
 its layers have been read, and so have been written: when it is refused then, the
-other slot is empty. --check-first reads the layers before, and twice.
+other slot is empty. --check-first reads the layers before, and twice. Layers
+whose files the running slot has are not fetched.
 
 The version floor is the highest version that was ever confirmed here; status shows
 it. A lower one is refused also when an older system runs, after a rollback say.
@@ -175,6 +176,9 @@ func printApplied(w io.Writer, r *updater.Applied) {
 		fmt.Fprintf(w, "size\t%s, %s of it there before\n", bytesText(r.ImageBytes), bytesText(r.KeptBytes))
 	}
 	printTransfer(w, r)
+	if r.LocalLayers != 0 {
+		fmt.Fprintf(w, "layers\t%d of the image, %s compressed, from the slot that runs\n", r.LocalLayers, bytesText(r.LocalBytes))
+	}
 	printDropped(w, r.Dropped)
 }
 

@@ -71,7 +71,7 @@ limited number of tries, and falls back by itself when nobody confirms it.`,
 		&cobra.Group{ID: groupDevice, Title: "On a device, or with --disk on a disk image:"},
 	)
 	root.AddCommand(
-		newBuild(a), newImage(a), newInstall(a), newInitramfs(a), newInspect(a), newLint(a), newDiff(a),
+		newBuild(a), newImage(a), newInstall(a), newInitramfs(a), newInspect(a), newSign(a), newKey(a), newLint(a), newDiff(a),
 		newApply(a), newStatus(a), newMarkGood(a), newMarkBad(a), newRollback(a), newVerify(a), newEtc(a), newFactoryReset(a),
 		newDemo(a), newMan(a), newDocs(a),
 	)

@@ -13,6 +13,7 @@ import (
 func newApply(a *app) *cobra.Command {
 	var opt updater.ApplyOptions
 	var source sourceFlags
+	var trusted []string
 	var disk string
 	var reboot, toSwitch, cancel bool
 	cmd := &cobra.Command{
@@ -81,11 +82,12 @@ is not fetched again. Exit code 77 when there is nothing to switch to or to canc
 			if disk == "" {
 				opt.Config = source.config
 			}
-			return a.apply(cmd, disk, opt, reboot)
+			return a.apply(cmd, disk, trusted, opt, reboot)
 		},
 	}
 	fs := cmd.Flags()
 	diskFlag(cmd, &disk)
+	trustFlag(cmd, &trusted)
 	fs.BoolVar(&reboot, "reboot", false, "reboot into the new system when it is staged")
 	fs.BoolVar(&opt.DryRun, "dry-run", false, "check all that can be checked and write nothing")
 	fs.BoolVar(&opt.CheckFirst, "check-first", false, "read the headers of an ordinary image before the other slot is touched; its layers are fetched twice")
@@ -101,12 +103,12 @@ is not fetched again. Exit code 77 when there is nothing to switch to or to canc
 	return cmd
 }
 
-func (a *app) apply(cmd *cobra.Command, disk string, opt updater.ApplyOptions, reboot bool) error {
+func (a *app) apply(cmd *cobra.Command, disk string, trusted []string, opt updater.ApplyOptions, reboot bool) error {
 	access := updater.Change
 	if opt.DryRun {
 		access = updater.Read
 	}
-	sys, err := updater.Open(updater.OpenOptions{Disk: disk, Access: access})
+	sys, err := updater.Open(updater.OpenOptions{Disk: disk, Access: access, Trust: trusted})
 	if err != nil {
 		return err
 	}
@@ -174,6 +176,9 @@ func printApplied(w io.Writer, r *updater.Applied) {
 	}
 	if r.ImageBytes != 0 {
 		fmt.Fprintf(w, "size\t%s, %s of it there before\n", bytesText(r.ImageBytes), bytesText(r.KeptBytes))
+	}
+	if r.SignedBy != "" {
+		fmt.Fprintf(w, "signed by\t%s\n", r.SignedBy)
 	}
 	printTransfer(w, r)
 	if r.LocalLayers != 0 {

@@ -16,6 +16,7 @@ func newBuild(a *app) *cobra.Command {
 	var opt updater.BuildOptions
 	var source sourceFlags
 	var jobs int
+	var sign keyFlags
 	cmd := &cobra.Command{
 		Use:     "build IMAGE... (-o DIR | --raw FILE | --push REF)",
 		GroupID: groupBuild,
@@ -35,17 +36,24 @@ version and architecture of the system, and tag and last part of the name of the
 image. An image that fails does not stop the others: its error is one line, and the
 exit code is that of the first in the order given.
 
+--sign-key signs the update as cosign does with a key pair: its OCI manifest's digest,
+under the tag that cosign looks for, in the layout and in the registry.
+
 --raw writes the bare slot image instead: squashfs, hash tree, manifest, footer.
 "veritysetup verify FILE FILE ROOT_HASH --hash-offset=..." reads it.`,
 		Example: lines(
 			"abupdate build docker://registry.example/os:12.8 -o updates",
 			"abupdate build oci:layout:v2 --push registry.example/os-update:12.8",
 			"abupdate build oci:layout:a oci:layout:b -o updates --tag '{tag}-{version}' --jobs 2",
+			"abupdate build oci:layout:v2 -o updates --sign-key vendor.key",
 			"abupdate build oci:layout:v2 --raw v2.img --json"),
 		Args: atLeast("IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			opt.Progress = a.progress.report
 			if opt.Source, err = source.options(); err != nil {
+				return err
+			}
+			if opt.SignKeys, err = sign.read(a.stderr); err != nil {
 				return err
 			}
 			if len(args) > 1 {
@@ -66,6 +74,7 @@ exit code is that of the first in the order given.
 	fs.StringVar(&opt.Push, "push", "", "registry `REF` to send the update to")
 	fs.StringVar(&opt.TempDir, "temp", "", "working `DIR` (default: beside the output)")
 	fs.IntVar(&jobs, "jobs", 0, "images that are built at the same time (default: one for two processors)")
+	sign.add(cmd)
 	composeFlags(fs, &opt.Compose)
 	source.registry(fs)
 	source.pack(fs, "layout")
@@ -126,6 +135,9 @@ func printBuilt(w io.Writer, b *updater.Built) {
 	}
 	if b.Digest != "" {
 		fmt.Fprintf(w, "digest\t%s\n", b.Digest)
+	}
+	for _, id := range b.SignedBy {
+		fmt.Fprintf(w, "signed by\t%s\n", id)
 	}
 	if b.Raw != "" {
 		fmt.Fprintf(w, "slot image\t%s\n", b.Raw)

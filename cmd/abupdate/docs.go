@@ -121,6 +121,8 @@ var docsIntro = func() string {
 		"`apply --json`: `slot`, `version`, `image`, `digest`, `root_hash`, `kernel`, `image_bytes`, `kept_bytes` (were in the slot\n" +
 		"already), `copied_bytes` (were on the device, those included), `fetched_bytes`, `fetched_ranges`, `held`, `reused`, `update`,\n" +
 		"`dry_run` (then what would be copied and fetched).\n\n" +
+		"Where signatures are looked at (`apply`, `status`, `verify`, `inspect`): `signatures` (how many), `signed_by` (the trusted\n" +
+		"key that made one) and `signature_problem` (why no key that is known will do; `unsigned`). `build`: `signed_by`, IDs of keys.\n\n" +
 		"`status --json`: `disk`, `booted` (slot, or null for a disk that this machine does not run from), `next`,\n" +
 		"`pending`, `held`, `rollback` (slot or null), `overlay` (`used_bytes`, `total_bytes`), `floor`, `fallback` (reason or null), `slots` with `a`, `b` and `recovery`: `state`\n" +
 		"(empty, writing, held, pending, good, bad), `version`, `image`, `digest`, `root_hash`, `kernel`, `tries_left`, `order`,\n" +

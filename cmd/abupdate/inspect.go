@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -15,6 +16,7 @@ import (
 func newInspect(a *app) *cobra.Command {
 	var source sourceFlags
 	var opt updater.LookOptions
+	var trusted []string
 	cmd := &cobra.Command{
 		Use:     "inspect REF | FILE | SLOT [--disk DISK]",
 		GroupID: groupBuild,
@@ -22,7 +24,8 @@ func newInspect(a *app) *cobra.Command {
 		Long: `Shows what an image, an update, the file that "build --raw" made, or a slot (a, b,
 recovery) of a disk says of itself: version, architecture, kernel, sizes, hashes, and
 of an image or update its blobs, labels, annotations, subject, and the signatures
-that cosign put beside it. Whether they are right is not checked.
+beside it, as cosign puts them there. They are checked with the keys of --trust and,
+on a device, with those that it trusts.
 
 --files and --packages list what is in it. The layers of an ordinary image are read
 to their end; its root hash comes to be when it is built. Of an update the squashfs is
@@ -44,6 +47,9 @@ fetched, into the system's temporary directory or --temp, for these lists only.
 					return err
 				}
 			}
+			if opt.Keyring, err = updater.ReadKeyring(updater.TrustDirs, trusted); err != nil {
+				return err
+			}
 			opt.Progress = a.progress.report
 			in, err := updater.Look(cmd.Context(), args[0], opt)
 			if err != nil {
@@ -61,6 +67,7 @@ fetched, into the system's temporary directory or --temp, for these lists only.
 		},
 	}
 	diskFlag(cmd, &opt.Disk)
+	trustFlag(cmd, &trusted)
 	cmd.Flags().BoolVar(&opt.Files, "files", false, "list the files")
 	cmd.Flags().BoolVar(&opt.Packages, "packages", false, "list the packages (dpkg's or apk's)")
 	tempFlag(cmd, &opt.TempDir)
@@ -85,13 +92,9 @@ func printInspected(w io.Writer, in *updater.Inspected) {
 	if in.Files != 0 {
 		fmt.Fprintf(w, "files\t%d with %s\n", in.Files, bytesText(in.FileBytes))
 	}
-	switch {
-	case in.Signatures == 1:
-		fmt.Fprintln(w, "signatures\t1, not checked")
-	case in.Signed:
-		fmt.Fprintf(w, "signatures\t%d, not checked\n", in.Signatures)
-	default:
-		fmt.Fprintln(w, "signatures\tnone")
+	printSignatures(w, "signatures", in.SignatureStatus)
+	for _, found := range in.SignatureList {
+		fmt.Fprintf(w, "signature\t%s, %s\n", found.Kind, cmp.Or(found.SignedBy, "by no key that is known"))
 	}
 	for _, b := range in.Blobs {
 		fmt.Fprintf(w, "%s\t%s  %s  %s\n", b.Role, b.Digest, bytesText(b.Bytes), b.MediaType)

@@ -15,6 +15,7 @@ import (
 func newStatus(a *app) *cobra.Command {
 	var disk string
 	var exitCode bool
+	var trusted []string
 	cmd := &cobra.Command{
 		Use:     "status",
 		GroupID: groupDevice,
@@ -26,7 +27,7 @@ to run, "fallback" says why.`,
 		Example: lines("abupdate status", "abupdate status --json --disk disk.raw"),
 		Args:    exactly(),
 		RunE: func(*cobra.Command, []string) error {
-			sys, err := updater.Open(updater.OpenOptions{Disk: disk})
+			sys, err := updater.Open(updater.OpenOptions{Disk: disk, Trust: trusted})
 			if err != nil {
 				return err
 			}
@@ -45,6 +46,7 @@ to run, "fallback" says why.`,
 		},
 	}
 	diskFlag(cmd, &disk)
+	trustFlag(cmd, &trusted)
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 10 when the device runs on a fallback")
 	return cmd
 }
@@ -86,7 +88,10 @@ func printStatus(w io.Writer, st *updater.Status) {
 		}
 	}
 	for _, name := range []string{"a", "b", "recovery"} {
-		s := st.Slots[name]
+		s, ok := st.Slots[name]
+		if ok && (s.SignedBy != "" || s.SignatureProblem != "") {
+			printSignatures(w, "slot "+name+": signatures", s.SignatureStatus)
+		}
 		if s.Kept {
 			fmt.Fprintf(w, "slot %s: not confirmed for many boots, and it goes on booting: there is no other good slot\n", name)
 		}

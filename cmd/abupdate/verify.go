@@ -12,6 +12,7 @@ import (
 
 func newVerify(a *app) *cobra.Command {
 	var disk string
+	var trusted []string
 	cmd := &cobra.Command{
 		Use:     "verify [SLOT...]",
 		GroupID: groupDevice,
@@ -28,7 +29,7 @@ checks it against the slot's hash tree. Exits with 4 when one is damaged.`,
 				}
 				slots = append(slots, slot)
 			}
-			sys, err := updater.Open(updater.OpenOptions{Disk: disk})
+			sys, err := updater.Open(updater.OpenOptions{Disk: disk, Trust: trusted})
 			if err != nil {
 				return err
 			}
@@ -40,6 +41,9 @@ checks it against the slot's hash tree. Exits with 4 when one is damaged.`,
 			err = a.print(map[string]any{"slots": found}, func(w io.Writer) {
 				for _, v := range found {
 					fmt.Fprintf(w, "slot %v\t%s\t%s\t%s\n", v.Slot, v.State, v.Version, v.Problem)
+					if v.SignedBy != "" || v.SignatureProblem != "" {
+						printSignatures(w, fmt.Sprintf("slot %v: signatures", v.Slot), v.SignatureStatus)
+					}
 				}
 			})
 			if verr != nil {
@@ -49,5 +53,6 @@ checks it against the slot's hash tree. Exits with 4 when one is damaged.`,
 		},
 	}
 	diskFlag(cmd, &disk)
+	trustFlag(cmd, &trusted)
 	return cmd
 }

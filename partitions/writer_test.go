@@ -37,18 +37,20 @@ func TestSlotWriter(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			im := newImage(t, tt.blocks, 1)
-			dev := dirty(partitions.SlotSize(int64(len(im.data)))) // not a byte to spare
-			if err := write(dev, im, tt.sigs, nil); err != nil {
-				t.Fatalf("writing: %v", err)
+			for name, write := range orders {
+				dev := dirty(partitions.SlotSize(int64(len(im.data)))) // not a byte to spare
+				if err := write(dev, im, tt.sigs, nil); err != nil {
+					t.Fatalf("writing, %s: %v", name, err)
+				}
+				c, err := partitions.ReadSlot(dev)
+				if err != nil {
+					t.Fatalf("%s: ReadSlot() = %v", name, err)
+				}
+				if !bytes.Equal(c.ManifestRaw, im.manifest) || !bytes.Equal(c.Signatures, tt.sigs) || c.Manifest.Version != "1.0" {
+					t.Errorf("%s: ReadSlot() = %+v; not what was written", name, c)
+				}
+				checkContent(t, dev, c, im)
 			}
-			c, err := partitions.ReadSlot(dev)
-			if err != nil {
-				t.Fatalf("ReadSlot() = %v", err)
-			}
-			if !bytes.Equal(c.ManifestRaw, im.manifest) || !bytes.Equal(c.Signatures, tt.sigs) || c.Manifest.Version != "1.0" {
-				t.Errorf("ReadSlot() = %+v; not what was written", c)
-			}
-			checkContent(t, dev, c, im)
 		})
 	}
 }
@@ -182,6 +184,12 @@ func TestSlotWriterRefuses(t *testing.T) {
 // At every cut the slot is without a valid footer, or it holds one of the two
 // images whole; and it never says it is done before it is.
 func TestSlotWriterCrash(t *testing.T) {
+	for name, write := range orders {
+		t.Run(name, func(t *testing.T) { testSlotWriterCrash(t, write) })
+	}
+}
+
+func testSlotWriterCrash(t *testing.T, write order) {
 	old, new := newImage(t, 300, 1), newImage(t, 520, 2)
 	base := dirty(partitions.SlotSize(int64(len(new.data))) + 5*4096)
 	if err := write(base, old, []byte("old signature"), nil); err != nil {
@@ -251,18 +259,20 @@ func TestSlotWriterFaults(t *testing.T) {
 		"sync":        func(n int) blockdevtest.Faults { return blockdevtest.Faults{Sync: n} },
 		"read":        func(n int) blockdevtest.Faults { return blockdevtest.Faults{Read: n} },
 	} {
-		for n := 1; ; n++ {
-			dev := dirty(size)
-			inj := blockdevtest.Inject(dev, faults(n))
-			err := write(inj, im, nil, nil)
-			if !inj.Hit() {
-				if err != nil || n < 4 {
-					t.Errorf("%s %d was never reached, and writing = %v", name, n, err)
+		for order, write := range orders {
+			for n := 1; ; n++ {
+				dev := dirty(size)
+				inj := blockdevtest.Inject(dev, faults(n))
+				err := write(inj, im, nil, nil)
+				if !inj.Hit() {
+					if err != nil || n < 4 {
+						t.Errorf("%s %d, %s, was never reached, and writing = %v", name, n, order, err)
+					}
+					break
 				}
-				break
-			}
-			if !errors.Is(err, unix.EIO) {
-				t.Errorf("%s %d fails: writing = %v; want EIO", name, n, err)
+				if !errors.Is(err, unix.EIO) {
+					t.Errorf("%s %d, %s, fails: writing = %v; want EIO", name, n, order, err)
+				}
 			}
 		}
 	}

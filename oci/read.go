@@ -72,7 +72,7 @@ func ReadWith(ctx context.Context, img *Image, contents Contents, opt ReadOption
 		if j, ok := seen[descs[i].Digest]; ok && diffIDs[i] == diffIDs[j] {
 			rd.layers[i] = rd.layers[j] // listed twice; flattening does not change it
 			rd.layers[i].uses++
-			rd.meter.add(descs[i].Size)
+			rd.meter.addLocal(descs[i].Size)
 			continue
 		}
 		seen[descs[i].Digest] = i

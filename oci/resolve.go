@@ -45,7 +45,7 @@ type Progress struct {
 	// Done and Total count compressed bytes of layers. Total grows in the end
 	// when a layer must be read twice.
 	Done, Total int64
-	Local       int64 // of Done: layers that were at hand
+	Local       int64 // of Done: layers that were at hand, or listed twice
 }
 
 // Limits stop an image that would eat the device. A zero field means the

@@ -51,7 +51,7 @@ func ReadImage(ctx context.Context, name string, opt SourceOptions, progress Pro
 	if err != nil {
 		return nil, nil, err
 	}
-	im.phase.step = StepFetch
+	im.phase.begin(StepFetch)
 	plan, err := oci.Read(ctx, im.Image, nil)
 	if err != nil {
 		im.Close()
@@ -67,7 +67,7 @@ func (im *Image) Describe() manifest.Manifest { return compose.Describe(im.Image
 // returns all that can be known before the image is packed.
 func (im *Image) ReadHeaders(ctx context.Context) (*oci.Plan, manifest.Manifest, error) {
 	m := im.Describe()
-	im.phase.step = StepFetch
+	im.phase.begin(StepFetch)
 	plan, err := oci.ReadWith(ctx, im.Image, nil, oci.ReadOptions{Local: im.opt.Local})
 	if err != nil {
 		return nil, m, err
@@ -78,7 +78,7 @@ func (im *Image) ReadHeaders(ctx context.Context) (*oci.Plan, manifest.Manifest,
 // Compose reads the image once and packs it into sink. The lowest level of the
 // hash tree is kept in hashes, or in memory when that is nil.
 func (im *Image) Compose(ctx context.Context, sink squashfs.Sink, hashes verity.Store) (*compose.Result, error) {
-	im.phase.step = StepWrite
+	im.phase.begin(StepWrite)
 	opt := im.opt
 	opt.Hashes = hashes
 	return compose.Compose(ctx, im.Image, sink, opt)
@@ -99,12 +99,23 @@ type phase struct {
 	progress Progress
 	step     Step
 	remote   bool // what is not at hand comes over the line
+
+	now, before int64 // bytes fetched in this step, and in those before
 }
+
+func (p *phase) begin(step Step) {
+	p.step = step
+	p.before, p.now = p.fetched(), 0
+}
+
+// fetched is what came over the line in all.
+func (p *phase) fetched() int64 { return p.before + p.now }
 
 func (p *phase) report(e oci.Progress) {
 	event := Event{Step: p.step, Done: e.Done, Total: e.Total, Copied: e.Local}
 	if p.remote {
-		event.Fetched = e.Done - e.Local
+		p.now = e.Done - e.Local
+		event.Fetched = p.now
 	}
 	p.progress.Tell(event)
 }

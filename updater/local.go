@@ -85,5 +85,5 @@ func (a *apply) countLocal(done *Applied) {
 	if !ok || s.plan == nil {
 		return
 	}
-	done.LocalLayers, done.LocalBytes = s.plan.LocalLayers, s.plan.LocalBytes
+	done.LocalLayers, done.LocalBytes, done.FetchedBytes = s.plan.LocalLayers, s.plan.LocalBytes, s.phase.fetched()
 }

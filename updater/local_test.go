@@ -186,8 +186,8 @@ func TestApplyFetchesWhatIsGone(t *testing.T) {
 			for _, i := range tt.layers {
 				want += s.layer(tt.next, i)
 			}
-			if sent < want || sent > want+4<<10 || got.LocalLayers != tt.local {
-				t.Errorf("%d bytes of blobs were sent, %d layers are local; want %d and %d", sent, got.LocalLayers, want, tt.local)
+			if sent < want || sent > want+4<<10 || got.LocalLayers != tt.local || got.FetchedBytes != want {
+				t.Errorf("%d bytes of blobs were sent, %d said, %d layers are local; want %d and %d", sent, got.FetchedBytes, got.LocalLayers, want, tt.local)
 			}
 			if !tt.opt.DryRun && got.RootHash != s.rootHash(t, tt.next) {
 				t.Errorf("root hash %s; want %s", got.RootHash, s.rootHash(t, tt.next))

@@ -40,7 +40,7 @@ type Decompressor func(name string, b []byte) ([]byte, error)
 // Plain is the Decompressor of a program that has none.
 func Plain(name string, b []byte) ([]byte, error) {
 	if name != plainPath(name) {
-		return nil, errors.New("it is compressed, and only plain .ko files can be read here")
+		return nil, errors.New("compressed modules cannot be read here, only plain .ko files")
 	}
 	return b, nil
 }

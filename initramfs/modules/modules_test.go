@@ -36,7 +36,7 @@ func TestPlain(t *testing.T) {
 		t.Errorf("Resolve() mismatch (-want +got):\n%s", diff)
 	}
 	_, err = modules.Resolve(source, []string{"ext4"}, modules.Plain)
-	if err == nil || !strings.Contains(err.Error(), "kernel/fs/ext4.ko.xz: it is compressed") {
+	if err == nil || !strings.Contains(err.Error(), "kernel/fs/ext4.ko.xz: compressed modules") {
 		t.Errorf("Resolve() of a compressed module = %v; want an error that says so", err)
 	}
 }

@@ -56,11 +56,21 @@ func repoRoot() (string, error) {
 // cache, else downloaded by apt-get as an ordinary user can do it. Nothing is
 // installed.
 func CloudKernel(ctx context.Context) (*Kernel, error) {
+	return debianKernel(ctx, "kernel", "linux-image-cloud-"+runtime.GOARCH)
+}
+
+// GenericKernel is CloudKernel for the kernel of ordinary machines.
+func GenericKernel(ctx context.Context) (*Kernel, error) {
+	return debianKernel(ctx, "kernel-generic", "linux-image-"+runtime.GOARCH)
+}
+
+// debianKernel returns the kernel that a metapackage stands for.
+func debianKernel(ctx context.Context, cacheName, meta string) (*Kernel, error) {
 	cache, err := CacheDir()
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(cache, "kernel")
+	dir := filepath.Join(cache, cacheName)
 	unlock, err := lock(dir)
 	if err != nil {
 		return nil, err
@@ -69,12 +79,12 @@ func CloudKernel(ctx context.Context) (*Kernel, error) {
 	if k, err := findKernel(dir); k != nil || err != nil {
 		return k, err
 	}
-	if err := download(ctx, dir); err != nil {
-		return nil, fmt.Errorf("fetching the cloud kernel: %w", err)
+	if err := download(ctx, dir, meta); err != nil {
+		return nil, fmt.Errorf("fetching the kernel of %s: %w", meta, err)
 	}
 	k, err := findKernel(dir)
 	if k == nil && err == nil {
-		err = fmt.Errorf("fetching the cloud kernel: no modules in %s", dir)
+		err = fmt.Errorf("fetching the kernel of %s: no modules in %s", meta, dir)
 	}
 	return k, err
 }
@@ -102,13 +112,12 @@ func findKernel(dir string) (*Kernel, error) {
 	k := &Kernel{Release: filepath.Base(mods), Modules: mods}
 	k.Image = filepath.Join(root, "boot", "vmlinuz-"+k.Release)
 	if _, err := os.Stat(k.Image); err != nil {
-		return nil, fmt.Errorf("finding the cloud kernel: %w", err)
+		return nil, fmt.Errorf("finding the kernel: %w", err)
 	}
 	return k, nil
 }
 
-func download(ctx context.Context, dir string) error {
-	meta := "linux-image-cloud-" + runtime.GOARCH
+func download(ctx context.Context, dir, meta string) error {
 	out, err := command(ctx, dir, "apt-cache", "depends", meta)
 	if err != nil {
 		return err

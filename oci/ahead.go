@@ -70,7 +70,7 @@ func (a *ahead) fill(r io.Reader) {
 			return
 		case buf = <-a.free:
 		}
-		n, err := readFull(r, buf[:])
+		n, err := readMost(r, buf[:])
 		a.filled <- chunk{buf, n, err} // has room for every buffer
 		if err != nil {
 			return
@@ -100,9 +100,10 @@ func (a *ahead) check(fn func([]byte) error) {
 	}
 }
 
-// readFull fills p unless an error comes first, and gives the error as it is.
-func readFull(r io.Reader, p []byte) (n int, err error) {
-	for n < len(p) && err == nil {
+// readMost fills p, nearly, unless an error comes first, and gives the error as
+// it is. A decompressor would need a detour for the last bytes.
+func readMost(r io.Reader, p []byte) (n int, err error) {
+	for n < len(p)-aheadBytes/8 && err == nil {
 		var m int
 		m, err = r.Read(p[n:])
 		n += m

@@ -10,7 +10,7 @@ import (
 	"syscall"
 
 	"github.com/abupdate/abupdate/internal/fault"
-	"github.com/klauspost/compress/gzip"
+	"github.com/abupdate/abupdate/internal/inflate"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -24,12 +24,11 @@ func decompress(r *bufio.Reader) (io.Reader, func(), error) {
 	case err != nil:
 		return nil, nil, err
 	case kind == "gzip":
-		zr, err := gzip.NewReader(r)
+		zr, err := inflate.NewReader(r)
 		if err != nil {
-			return nil, nil, fault.Errorf(fault.Verify, "decompressing: %w", noEOF(err))
+			return nil, nil, fault.Errorf(fault.Verify, "decompressing: %w", err)
 		}
-		zr.Multistream(false)
-		return &gzipReader{zr, r}, func() { zr.Close() }, nil
+		return &gzipReader{zr, r}, func() {}, nil
 	case kind == "zstd":
 		zr, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
 		if err != nil {
@@ -59,7 +58,7 @@ func sniff(r *bufio.Reader) (string, error) {
 // padding that some tools leave (umoci and GNU gzip ignore it too); the blob's
 // digest still covers it.
 type gzipReader struct {
-	zr *gzip.Reader
+	zr *inflate.Reader
 	r  *bufio.Reader
 }
 
@@ -70,15 +69,14 @@ func (g *gzipReader) Read(p []byte) (int, error) {
 			return n, nil
 		}
 		if err != io.EOF {
-			return 0, corrupt(fmt.Errorf("decompressing: %w", noEOF(err)))
+			return 0, corrupt(fmt.Errorf("decompressing: %w", err))
 		}
 		if magic, err := g.r.Peek(2); err != nil || magic[0] != 0x1f || magic[1] != 0x8b {
 			return 0, noPeekEOF(err)
 		}
 		if err := g.zr.Reset(g.r); err != nil {
-			return 0, corrupt(fmt.Errorf("decompressing: %w", noEOF(err)))
+			return 0, corrupt(fmt.Errorf("decompressing: %w", err))
 		}
-		g.zr.Multistream(false)
 	}
 }
 

@@ -48,10 +48,11 @@ var mayImport = map[string]string{
 
 	// From an image to bytes: ref -> entries -> squashfs. Neither end knows of
 	// the other, nor of disks.
-	"internal/wire":   "",
-	"oci":             "internal/wire",
-	"squashfs":        "",
-	"updater/compose": "oci squashfs verity",
+	"internal/inflate": "",
+	"internal/wire":    "",
+	"oci":              "internal/inflate internal/wire",
+	"squashfs":         "",
+	"updater/compose":  "oci squashfs verity",
 
 	// Making what boots.
 	"partitions/disk": "partitions",

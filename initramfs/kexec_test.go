@@ -219,7 +219,7 @@ func TestOtherKernelFallsBack(t *testing.T) {
 		{"it hangs or panics", nil, func(*fakeSystem) {}, "not confirmed"},
 		{"no modules", image{"usr/lib/modules/" + otherKernel + "/kernel/md/dm-verity.ko": "gone"}, nil, "module dm_verity is neither"},
 		{"compressed modules", image{"usr/lib/modules/" + otherKernel + "/kernel/md/dm-verity.ko": "gone",
-			"usr/lib/modules/" + otherKernel + "/kernel/md/dm-verity.ko.xz": "packed"}, nil, "dm-verity.ko.xz: compressed modules"},
+			"usr/lib/modules/" + otherKernel + "/kernel/md/dm-verity.ko.xz": "packed"}, nil, "dm-verity.ko.xz: compressed"},
 		{"no kernel", image{"usr/lib/modules/" + otherKernel + "/vmlinuz": "gone"}, nil, "there is none of"},
 		{"no module folder", image{"usr/lib/modules/" + otherKernel: "gone"}, nil, "there is no /usr/lib/modules/6.9.0"},
 		{"an initramfs without the list", nil, func(f *fakeSystem) {

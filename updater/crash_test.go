@@ -28,7 +28,13 @@ func crashImages(t *testing.T) string {
 // diskInMemory is a disk with v1 in slot A.
 func diskInMemory(t *testing.T, dir string) *blockdev.Memory {
 	t.Helper()
-	b, err := os.ReadFile(ut.Disk(t, "oci:"+dir+":v1"))
+	return memory(t, ut.Disk(t, "oci:"+dir+":v1"))
+}
+
+// memory is a disk image file, read.
+func memory(t *testing.T, path string) *blockdev.Memory {
+	t.Helper()
+	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

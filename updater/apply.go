@@ -2,6 +2,7 @@ package updater
 
 import (
 	"context"
+	"errors"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/fault"
@@ -23,6 +24,9 @@ type ApplyOptions struct {
 	// written, so that what its files say is checked while the other slot
 	// still holds what it held. The layers are then read twice.
 	CheckFirst bool
+	// Flatten takes an ordinary image itself, though there may be an update
+	// made of it beside it.
+	Flatten bool
 	// StageOnly leaves the slot held: whole, and the next boot what it was.
 	// Another Apply of the same image without it, or Switch, switches.
 	StageOnly bool
@@ -35,14 +39,17 @@ type ApplyOptions struct {
 
 // Applied is what an Apply did, or would do.
 type Applied struct {
-	Slot       bootctl.Slot `json:"slot"`
-	Version    string       `json:"version"`
-	Image      string       `json:"image"`
-	Digest     string       `json:"digest"`
-	RootHash   string       `json:"root_hash,omitempty"`
-	Kernel     string       `json:"kernel,omitempty"`
-	ImageBytes int64        `json:"image_bytes,omitempty"`
-	KeptBytes  int64        `json:"kept_bytes"` // were in the slot already
+	Slot    bootctl.Slot `json:"slot"`
+	Version string       `json:"version"`
+	Image   string       `json:"image"`
+	Digest  string       `json:"digest"`
+	// UpdateOf is the digest of the image that was asked for, when the update
+	// was found beside it.
+	UpdateOf   string `json:"update_of,omitempty"`
+	RootHash   string `json:"root_hash,omitempty"`
+	Kernel     string `json:"kernel,omitempty"`
+	ImageBytes int64  `json:"image_bytes,omitempty"`
+	KeptBytes  int64  `json:"kept_bytes"` // were in the slot already
 	// CopiedBytes of the image were on this device, KeptBytes among them;
 	// FetchedBytes came over the line in all, in FetchedRanges requests. Of a
 	// dry run: would be copied, would be fetched. Zero for a source that does
@@ -121,6 +128,10 @@ type apply struct {
 	reused bool
 	// workDir is for what does not fit in memory.
 	workDir string
+	// named is the reference that was asked for, updateOf the digest of the
+	// image there when the update was found beside it.
+	named    oci.Reference
+	updateOf string
 	// signer is the trusted key that signed the image, envelope what goes
 	// into the slot with the manifest.
 	signer   trust.Key
@@ -147,7 +158,16 @@ func (a *apply) resolve(ctx context.Context) (*oci.Image, error) {
 	opt.SpoolDir = a.workDir
 	a.phase = &phase{progress: a.opt.Progress, remote: !ref.Local()}
 	opt.Progress = a.phase.report
-	return oci.Resolve(ctx, ref, opt)
+	img, err := oci.Resolve(ctx, ref, opt)
+	if err != nil {
+		return nil, err
+	}
+	a.named = ref
+	found, err := a.prebuilt(ctx, img)
+	if err != nil {
+		return nil, errors.Join(err, img.Close())
+	}
+	return found, nil
 }
 
 func (a *apply) reference() (string, error) {
@@ -210,7 +230,7 @@ func (a *apply) fits() error {
 
 func (a *apply) result() *Applied {
 	done := &Applied{
-		Slot: a.slot, Version: a.desc.Version, Image: a.img.Reference().String(), Digest: a.img.Digest(),
+		Slot: a.slot, Version: a.desc.Version, Image: a.named.String(), Digest: a.img.Digest(), UpdateOf: a.updateOf,
 		RootHash: a.desc.RootHash, Kernel: a.desc.Kernel, ImageBytes: a.desc.ImageBytes, KeptBytes: a.kept,
 		DryRun: a.opt.DryRun, Update: a.img.IsUpdate(), Reused: a.reused, Held: a.opt.StageOnly,
 		Dropped: a.source.dropped(), SignedBy: a.signer.String(),

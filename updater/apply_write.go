@@ -106,7 +106,7 @@ func (a *apply) giveUp(ctx context.Context, cause error) error {
 // slot is held instead.
 func (a *apply) stage() error {
 	info := bootctl.SlotInfo{
-		Version: a.desc.Version, Digest: a.img.Digest(), RootHash: a.desc.RootHash, Image: Origin(a.img.Reference()),
+		Version: a.desc.Version, Digest: a.img.Digest(), RootHash: a.desc.RootHash, Image: Origin(a.named),
 		Downgrade: a.opt.Allow.Downgrade && a.state.BelowFloor(a.desc.Version),
 	}
 	if a.opt.StageOnly {

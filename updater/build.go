@@ -91,7 +91,7 @@ func Build(ctx context.Context, opt BuildOptions) (*Built, error) {
 		return nil, fmt.Errorf("building %s: %w", opt.Ref, err)
 	}
 	b := &Built{Image: opt.Ref, Manifest: made.Manifest, Dropped: made.Plan.Dropped}
-	if err := b.deliver(ctx, out, im.Reference(), made); err != nil {
+	if err := b.deliver(ctx, out, im.Image, made); err != nil {
 		return nil, err
 	}
 	for _, k := range opt.SignKeys {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
@@ -14,7 +16,7 @@ import (
 
 // deliver puts what was made where it was asked for: the slot image last, as
 // the update may be a copy of it.
-func (b *Built) deliver(ctx context.Context, out *output, from oci.Reference, made *compose.Result) error {
+func (b *Built) deliver(ctx context.Context, out *output, from *oci.Image, made *compose.Result) error {
 	opt := out.opt
 	raw, err := made.Manifest.Encode()
 	if err != nil {
@@ -40,8 +42,8 @@ func (b *Built) deliver(ctx context.Context, out *output, from oci.Reference, ma
 }
 
 // deliverUpdate packs the update into a layout, and pushes it from there.
-func (b *Built) deliverUpdate(ctx context.Context, out *output, from oci.Reference, made *compose.Result, raw []byte) error {
-	opt, m := out.opt, &made.Manifest
+func (b *Built) deliverUpdate(ctx context.Context, out *output, img *oci.Image, made *compose.Result, raw []byte) error {
+	opt, m, from := out.opt, &made.Manifest, img.Reference()
 	dir := opt.Dir
 	if dir == "" {
 		dir = filepath.Join(out.work, layoutDir)
@@ -62,6 +64,7 @@ func (b *Built) deliverUpdate(ctx context.Context, out *output, from oci.Referen
 		Squashfs:     oci.UpdateFile{Path: squashfs, Take: true},
 		Tree:         oci.UpdateFile{Path: tree, Take: true},
 		Annotations:  annotations(*m),
+		Subject:      subject(img),
 	})
 	if err != nil {
 		return err
@@ -81,6 +84,16 @@ func (b *Built) deliverUpdate(ctx context.Context, out *output, from oci.Referen
 }
 
 // push sends the signatures first: nobody is to see the update without.
+// subject makes an update one of the referrers of its image. An image of a
+// docker-archive has no manifest that others could know.
+func subject(img *oci.Image) *v1.Descriptor {
+	if img.Reference().Transport == oci.DockerArchive {
+		return nil
+	}
+	d := img.Descriptor()
+	return &d
+}
+
 func (b *Built) push(ctx context.Context, local oci.Reference, to string, opt BuildOptions) error {
 	if err := opt.names.take(to, opt.Ref); err != nil {
 		return err

@@ -37,6 +37,9 @@ type Inspected struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`  // of an image's config
 	Subject     *Blob             `json:"subject,omitempty"` // manifest of the image that it belongs to
+	// Referrers are what belongs to it likewise: updates made of it, and what
+	// others hung on it.
+	Referrers []Referrer `json:"referrers,omitempty"`
 
 	// What was asked for besides.
 	FileList        []diff.Listed  `json:"file_list,omitempty"`
@@ -56,6 +59,14 @@ type Blob struct {
 	MediaType string `json:"media_type"`
 	Digest    string `json:"digest"`
 	Bytes     int64  `json:"bytes"`
+}
+
+// A Referrer is a manifest whose subject is another one.
+type Referrer struct {
+	ArtifactType string            `json:"artifact_type"`
+	Digest       string            `json:"digest"`
+	Bytes        int64             `json:"bytes"` // of the manifest
+	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
 // Inspect reads what an image or an update says of itself. The layers of an
@@ -128,6 +139,15 @@ func (in *Inspected) describeOCI(img *oci.Image) error {
 		in.Subject = &subject
 	}
 	return nil
+}
+
+// findReferrers lists what belongs to an image.
+func (in *Inspected) findReferrers(ctx context.Context, img *oci.Image) error {
+	descs, err := img.Referrers(ctx, "")
+	for _, d := range descs {
+		in.Referrers = append(in.Referrers, Referrer{d.ArtifactType, d.Digest.String(), d.Size, d.Annotations})
+	}
+	return err
 }
 
 // findSignatures looks for those beside an image.

@@ -95,7 +95,7 @@ func TestInspectUpdate(t *testing.T) {
 	if roles["squashfs"].Bytes != built.ImageBytes || roles["hash tree"].Bytes != built.TreeBytes || roles["config"].MediaType != manifest.ConfigMediaType {
 		t.Errorf("blobs are %+v", in.Blobs)
 	}
-	if in.Annotations["org.opencontainers.image.version"] != "1.0" || in.Signed || in.Subject != nil {
+	if in.Annotations["org.opencontainers.image.version"] != "1.0" || in.Signed || in.Subject == nil || in.Subject.Digest != built.SourceDigest {
 		t.Errorf("annotations %v, signed %v, subject %v", in.Annotations, in.Signed, in.Subject)
 	}
 }
@@ -133,5 +133,18 @@ func TestInspectSubject(t *testing.T) {
 	want := updater.Blob{Role: "subject", MediaType: string(types.OCIManifestSchema1), Digest: "sha256:" + strings.Repeat("ab", 32), Bytes: 7}
 	if in.Subject == nil || *in.Subject != want {
 		t.Errorf("subject is %+v; want %+v", in.Subject, want)
+	}
+}
+
+// The updates beside an image are told.
+func TestInspectReferrers(t *testing.T) {
+	dir := besideImage(t)
+	built := build(t, "oci:"+dir+":v2", dir, "")
+	in, err := updater.Inspect(t.Context(), "oci:"+dir+":v2", updater.SourceOptions{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(in.Referrers) != 1 || in.Referrers[0].Digest != built.Digest || in.Referrers[0].ArtifactType != manifest.ArtifactType {
+		t.Errorf("referrers are %+v; want %s", in.Referrers, built.Digest)
 	}
 }

@@ -36,6 +36,9 @@ func (s *snapshot) openReference(ctx context.Context, name string) error {
 	if err := in.findSignatures(ctx, img, s.look.Keyring); err != nil {
 		return err
 	}
+	if err := in.findReferrers(ctx, img); err != nil {
+		return err
+	}
 	if img.IsUpdate() {
 		in.Kind = "update"
 		err = s.openUpdate(ctx, img, in)

@@ -26,9 +26,11 @@ moment, the next boot is what it was before; called again it goes on where it
 stopped.
 
 REF is an image or an update that build made: docker://HOST/REPO:TAG or @DIGEST
-(also bare), oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE. Without
-REF it is "image" of /etc/abupdate/config.toml and config.d/*.toml, else where the
-running slot came from.
+(also bare), oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE, or the layout
+at https://HOST/PATH[:TAG]. Without REF it is "image" of /etc/abupdate/config.toml and
+config.d/*.toml, else where the running slot came from. Of an image that an update
+was made of and pushed beside it (build --push to the image's repository) the update
+is taken: --flatten takes the image.
 
 Refused: while the running slot is not confirmed, an image that failed on this
 device before, a lower version, another architecture, kernel or "compatible". Of
@@ -91,6 +93,7 @@ is not fetched again. Exit code 77 when there is nothing to switch to or to canc
 	fs.BoolVar(&reboot, "reboot", false, "reboot into the new system when it is staged")
 	fs.BoolVar(&opt.DryRun, "dry-run", false, "check all that can be checked and write nothing")
 	fs.BoolVar(&opt.CheckFirst, "check-first", false, "read the headers of an ordinary image before the other slot is touched; its layers are fetched twice")
+	fs.BoolVar(&opt.Flatten, "flatten", false, "take an ordinary image itself, also when an update made of it is beside it")
 	fs.BoolVar(&opt.Allow.Downgrade, "allow-downgrade", false, "take a version lower than the running one or the floor, which it lowers when it is confirmed")
 	fs.BoolVar(&opt.Allow.Denied, "allow-denied", false, "take an image that failed on this device before")
 	fs.BoolVar(&opt.Allow.Same, "allow-same", false, "take the image that runs already")
@@ -171,6 +174,9 @@ func printApplied(w io.Writer, r *updater.Applied) {
 	}
 	fmt.Fprintf(w, "image\t%s\n", r.Image)
 	fmt.Fprintf(w, "digest\t%s\n", r.Digest)
+	if r.UpdateOf != "" {
+		fmt.Fprintf(w, "update of\t%s, found beside it\n", r.UpdateOf)
+	}
 	if r.RootHash != "" {
 		fmt.Fprintf(w, "root hash\t%s\n", r.RootHash)
 	}

@@ -39,6 +39,9 @@ exit code is that of the first in the order given.
 --sign-key signs the update as cosign does with a key pair: its OCI manifest's digest,
 under the tag that cosign looks for, in the layout and in the registry.
 
+An update names its image as its subject: pushed to the image's own repository it is
+one of the image's referrers, and "apply" of the image finds it there.
+
 --raw writes the bare slot image instead: squashfs, hash tree, manifest, footer.
 "veritysetup verify FILE FILE ROOT_HASH --hash-offset=..." reads it.`,
 		Example: lines(

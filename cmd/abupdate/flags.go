@@ -20,7 +20,8 @@ import (
 
 // imageRefs explains references in the help of every command that takes one.
 const imageRefs = `IMAGE is docker://HOST/REPO:TAG or @DIGEST (also bare), oci:DIR[:TAG],
-oci-archive:FILE[:TAG] or docker-archive:FILE.`
+oci-archive:FILE[:TAG], docker-archive:FILE, or https://HOST/PATH[:TAG]: an OCI
+layout's directory on a web server.`
 
 // sourceFlags say how images are found, read and packed.
 type sourceFlags struct {

@@ -6,10 +6,12 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/abupdate/abupdate/updater"
+	"github.com/abupdate/abupdate/updater/compose"
 	"github.com/abupdate/abupdate/updater/diff"
 )
 
@@ -23,7 +25,7 @@ func newInspect(a *app) *cobra.Command {
 		Short:   "Show what an image, an update or a slot is",
 		Long: `Shows what an image, an update, the file that "build --raw" made, or a slot (a, b,
 recovery) of a disk says of itself: version, architecture, kernel, sizes, hashes, and
-of an image or update its blobs, labels, annotations, subject, and the signatures
+of an image or update its blobs, labels, annotations, subject, referrers, and the signatures
 beside it, as cosign puts them there. They are checked with the keys of --trust and,
 on a device, with those that it trusts.
 
@@ -101,6 +103,9 @@ func printInspected(w io.Writer, in *updater.Inspected) {
 	}
 	if s := in.Subject; s != nil {
 		fmt.Fprintf(w, "subject\t%s  %s\n", s.Digest, s.MediaType)
+	}
+	for _, r := range in.Referrers {
+		fmt.Fprintf(w, "referrer\t%s  %s\n", r.Digest, printable(strings.TrimSpace(r.ArtifactType+"  "+r.Annotations[compose.LabelVersion])))
 	}
 	printMap(w, "annotation", in.Annotations)
 	printMap(w, "label", in.Labels)

@@ -107,6 +107,9 @@ func (s *Server) send(w http.ResponseWriter, r *Request, a *Answer, rec *Record)
 		return
 	}
 	flush := http.NewResponseController(w)
+	if err := flush.Flush(); err != nil { // the header goes out whatever the body does
+		panic(http.ErrAbortHandler)
+	}
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := a.Body.Read(buf)

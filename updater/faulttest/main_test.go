@@ -1,0 +1,144 @@
+package faulttest_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/abupdate/abupdate/bootctl"
+	"github.com/abupdate/abupdate/partitions/disk"
+	"github.com/abupdate/abupdate/updater"
+	ut "github.com/abupdate/abupdate/updater/updatertest"
+)
+
+// shared is what all tests use and none changes.
+var shared struct {
+	dir     string
+	program string // the command abupdate
+	images  string // layout of ordinary images
+	updates string // layout of what build made of them
+	disk    []extent
+	size    int64
+	once    sync.Once
+	err     error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.dir != "" {
+		os.RemoveAll(shared.dir)
+	}
+	os.Exit(code)
+}
+
+const slotSize = 8 * disk.MiB
+
+// setUp builds the command and makes the updates and a disk whose slot A holds
+// the first of them.
+func setUp(t *testing.T) {
+	t.Helper()
+	shared.once.Do(func() { shared.err = prepare(t) })
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+}
+
+func prepare(t *testing.T) (err error) {
+	if shared.dir, err = os.MkdirTemp("", "abupdate-faults-"); err != nil {
+		return err
+	}
+	shared.program = filepath.Join(shared.dir, "abupdate")
+	// As the Makefile builds it, so that most of it is in Go's cache.
+	build := osexec.Command("go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w", "-o", shared.program, "../../cmd/abupdate")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the command: %w\n%s", err, out)
+	}
+	shared.images, shared.updates = filepath.Join(shared.dir, "images"), filepath.Join(shared.dir, "updates")
+	common := ut.Noise("common", 2_000_000)
+	ut.WriteLayout(t, shared.images, map[string]ut.Image{
+		"v1": {Version: "1.0", Noise: 500_000, Files: map[string]string{"usr/common": common}},
+		"v2": {Version: "2.0", Noise: 3_000_000, Files: map[string]string{"usr/common": common}},
+		"v3": {Version: "3.0", Noise: 1_000_000, Files: map[string]string{"usr/common": common}},
+		// Its first layer is read twice: the upper one hides the name that
+		// comes with the content.
+		"twice": {Version: "2.0", Noise: 500_000, Files: map[string]string{"etc/a": "content", "etc/b": "=> etc/a"}, Upper: map[string]string{"etc/.wh.a": ""}},
+	})
+	for _, tag := range []string{"v1", "v2", "v3"} {
+		_, err := updater.Build(t.Context(), updater.BuildOptions{Ref: "oci:" + shared.images + ":" + tag, Dir: shared.updates, Tag: tag})
+		if err != nil {
+			return err
+		}
+	}
+	return makeDisk(t, filepath.Join(shared.dir, "disk.raw"))
+}
+
+// makeDisk makes the disk that every test gets a copy of.
+func makeDisk(t *testing.T, path string) error {
+	layout := disk.Layout{ESP: disk.MinESP, Slot: slotSize, Var: disk.MinVar}
+	dev, d, err := disk.CreateFile(path, 0, layout, disk.Options{})
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	sec, err := d.State()
+	if err != nil {
+		return err
+	}
+	if err := bootctl.Format(sec, bootctl.New()); err != nil {
+		return err
+	}
+	sys, err := updater.New(dev, nil)
+	if err != nil {
+		return err
+	}
+	if _, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: "oci:" + shared.updates + ":v1"}); err != nil {
+		return err
+	}
+	ut.EditState(t, path, func(s bootctl.State) bootctl.State {
+		return bootctl.New().Install(bootctl.SlotA, s.Slot(bootctl.SlotA).Info())
+	})
+	shared.size = dev.Size()
+	shared.disk, err = readSparse(path)
+	return err
+}
+
+// An extent is a piece of a file that is not all zeros.
+type extent struct {
+	off  int64
+	data []byte
+}
+
+func readSparse(path string) ([]extent, error) {
+	const grain = 64 << 10
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	zero := string(make([]byte, grain))
+	var found []extent
+	for off := 0; off < len(b); off += grain {
+		if p := b[off:min(off+grain, len(b))]; string(p) != zero[:len(p)] {
+			found = append(found, extent{int64(off), append([]byte(nil), p...)})
+		}
+	}
+	return found, nil
+}
+
+func writeSparse(path string, size int64, extents []extent) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	err = f.Truncate(size)
+	for _, e := range extents {
+		if _, werr := f.WriteAt(e.data, e.off); werr != nil {
+			err = errors.Join(err, werr)
+		}
+	}
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,240 @@
+package faulttest_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/abupdate/abupdate/bootctl"
+	fs "github.com/abupdate/abupdate/internal/faultserver"
+	"github.com/abupdate/abupdate/internal/manifest"
+	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/verity"
+)
+
+// whole is what an apply of v2 without faults fetches.
+type whole struct{ data, tree int64 }
+
+// measure applies v2 once, without faults.
+func measure(t *testing.T) whole {
+	t.Helper()
+	measured.Do(func() {
+		d := newDevice(t, "")
+		d.checkApplied(t, d.apply(t, d.ref("v2")), "2.0")
+		measuredAs = whole{d.Total(fs.Data).Bytes, d.Total(fs.Tree).Bytes}
+	})
+	if measuredAs.data == 0 || measuredAs.tree == 0 {
+		t.Fatalf("an apply without faults fetched %+v", measuredAs)
+	}
+	return measuredAs
+}
+
+var (
+	measured   sync.Once
+	measuredAs whole
+)
+
+// A phaseRow is a moment at which the process ends.
+type phaseRow struct {
+	name string
+	// at calls hit when the moment has come.
+	at func(w whole, hit func()) fs.Fault
+	// step is the moment instead: the first progress of that step.
+	step string
+	tree bool // the next apply has the tree
+}
+
+func atRequest(role fs.Role) func(whole, func()) fs.Fault {
+	return func(_ whole, hit func()) fs.Fault { return fs.On(fs.HookRequest(hit), role) }
+}
+
+// atData is the moment when the server has sent so many percent of the data.
+func atData(percent int64) func(whole, func()) fs.Fault {
+	return func(w whole, hit func()) fs.Fault { return fs.On(fs.HookSent(w.data*percent/100, hit), fs.Data) }
+}
+
+var phaseRows = []phaseRow{
+	{name: "ping", at: atRequest(fs.Ping)},
+	{name: "manifest", at: atRequest(fs.Manifest)},
+	{name: "config", at: atRequest(fs.Config)},
+	{name: "tree", at: atRequest(fs.Tree)},
+	{name: "half of the tree", at: func(w whole, hit func()) fs.Fault { return fs.On(fs.HookSent(w.tree/2, hit), fs.Tree) }},
+	{name: "first byte of the data", at: atData(0), tree: true},
+	{name: "a quarter of the data", at: atData(25), tree: true},
+	{name: "half of the data", at: atData(50), tree: true},
+	{name: "nearly all of the data", at: atData(99), tree: true},
+	{name: "write", step: "write", tree: true},
+	{name: "read back", step: "read back", tree: true},
+	{name: "commit", step: "commit", tree: true},
+}
+
+// TestKilled ends the process at each phase. The system that runs is as it
+// was, and the next apply fetches what is missing and no more.
+func TestKilled(t *testing.T) {
+	measure(t)
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		for _, tt := range phaseRows {
+			t.Run(map[syscall.Signal]string{syscall.SIGTERM: "SIGTERM", syscall.SIGKILL: "SIGKILL"}[sig]+" at "+tt.name, func(t *testing.T) {
+				t.Parallel()
+				tt.test(t, sig)
+			})
+		}
+	}
+}
+
+func (tt phaseRow) test(t *testing.T, sig syscall.Signal) {
+	d, w := newDevice(t, ""), measure(t)
+	started := make(chan *run, 1)
+	var once sync.Once
+	hit := func() {
+		once.Do(func() {
+			r := <-started
+			if tt.step == "" {
+				d.settle(t)
+			}
+			r.signal(t, sig)
+			if tt.step == "" { // the server says no more before it is dead
+				r.wait()
+			}
+		})
+	}
+	step := func(line string) {
+		if tt.step != "" && strings.Contains(line, `"step":"`+tt.step+`"`) {
+			hit()
+		}
+	}
+	if tt.at != nil {
+		d.Set(tt.at(w, hit))
+	}
+	r := d.start(t, step, "apply", "--disk", d.disk, d.ref("v2"))
+	started <- r
+	got := r.wait()
+	if got.code == 0 && tt.step != "" { // it was faster than the signal
+		d.checkApplied(t, got, "2.0")
+		return
+	}
+	d.checkKilled(t, got, sig)
+	missing := d.missing(t)
+	d.checkFinishes(t, "2.0", d.ref("v2"))
+	d.checkResumed(t, w, missing, tt.tree)
+}
+
+// settle waits until the command has written what came to it: until the disk
+// is the same twice.
+func (d *device) settle(t *testing.T) {
+	for last := int64(-1); ; {
+		time.Sleep(50 * time.Millisecond)
+		now := d.missing(t)
+		if now == last {
+			return
+		}
+		last = now
+	}
+}
+
+func (d *device) checkKilled(t *testing.T, got result, sig syscall.Signal) {
+	t.Helper()
+	if sig == syscall.SIGTERM {
+		d.checkFailed(t, got, 130)
+	} else if got.code != -1 || len(got.messages) != 0 {
+		t.Errorf("exit code %d, messages %q; want death without a word", got.code, got.messages)
+	}
+	st := d.state(t)
+	if next := st.Active(); next == bootctl.SlotA {
+		d.checkUntouched(t, bootctl.SlotA)
+	} else { // the last moment before the end
+		d.checkUntouched(t, bootctl.SlotB)
+	}
+}
+
+// missing counts the bytes of v2 that neither slot of the disk has.
+func (d *device) missing(t *testing.T) (bytes int64) {
+	t.Helper()
+	dev := d.open(t)
+	defer dev.Close()
+	p, err := partitions.Open(dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := make(map[string]bool)
+	buf := make([]byte, verity.BlockSize)
+	for _, slot := range []bootctl.Slot{bootctl.SlotA, bootctl.SlotB} {
+		sec, err := p.Slot(slot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for off := int64(0); off < sec.Size(); off += verity.BlockSize {
+			if _, err := sec.ReadAt(buf, off); err != nil {
+				t.Fatal(err)
+			}
+			have[string(buf)] = true
+		}
+	}
+	image := squashfsOf(t, "v2")
+	for ; len(image) > 0; image = image[verity.BlockSize:] {
+		if !have[string(image[:verity.BlockSize])] {
+			bytes += verity.BlockSize
+		}
+	}
+	return bytes
+}
+
+// squashfsOf returns the squashfs of an update.
+func squashfsOf(t *testing.T, tag string) []byte {
+	t.Helper()
+	var index, m struct {
+		Manifests, Layers []struct {
+			MediaType, Digest string
+			Annotations       map[string]string
+		}
+	}
+	read := func(digest string) []byte {
+		b, err := os.ReadFile(filepath.Join(shared.updates, "blobs", strings.Replace(digest, ":", "/", 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	b, err := os.ReadFile(filepath.Join(shared.updates, "index.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &index)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range index.Manifests {
+		if d.Annotations["org.opencontainers.image.ref.name"] != tag {
+			continue
+		}
+		if err := json.Unmarshal(read(d.Digest), &m); err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range m.Layers {
+			if l.MediaType == manifest.SquashfsMediaType {
+				return read(l.Digest)
+			}
+		}
+	}
+	t.Fatalf("no update %s", tag)
+	return nil
+}
+
+// checkResumed makes sure that the apply after an interrupted one fetched what
+// was missing, with the gaps between missing blocks.
+func (d *device) checkResumed(t *testing.T, w whole, missing int64, tree bool) {
+	t.Helper()
+	data, trees := d.Total(fs.Data), d.Total(fs.Tree)
+	t.Logf("fetched %d bytes of data in %d ranges; %d were missing, %d without an interruption", data.Bytes, data.Ranges, missing, w.data)
+	const gap = 16 << 10
+	if most := missing + int64(data.Ranges)*gap; data.Bytes > most {
+		t.Errorf("fetched %d bytes of data; want at most %d", data.Bytes, most)
+	}
+	if tree && trees.Bytes > 0 {
+		t.Errorf("fetched the tree again: %d bytes", trees.Bytes)
+	}
+}

@@ -125,3 +125,22 @@ func TestKeptFilesAreBounded(t *testing.T) {
 		t.Errorf("ReadFiles gives %d files, %v", len(files), err)
 	}
 }
+
+// TestWhatAnImageSaysOfItself asks for what everybody asks for, and for something else.
+func TestWhatAnImageSaysOfItself(t *testing.T) {
+	img := oci.MemoryImage(oci.Options{}, tarOf(t, file("usr/lib/os-release", "ID=x"), file("usr/lib/abupdate/kargs.d/a.toml", "kargs = []"), file("etc/motd", "hello")))
+	fetched := oci.CountFetches(img)
+	p, err := oci.Read(t.Context(), img, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		path    string
+		fetched int
+	}{{"usr/lib/os-release", 1}, {"usr/lib/abupdate/kargs.d/a.toml", 1}, {"etc/motd", 2}} {
+		files, err := p.ReadFiles(t.Context(), []string{tt.path}, 1<<20)
+		if err != nil || files[tt.path] == nil || *fetched != tt.fetched {
+			t.Errorf("ReadFiles(%s) = %q, %v; the layer was fetched %d times, want %d", tt.path, files, err, *fetched, tt.fetched)
+		}
+	}
+}

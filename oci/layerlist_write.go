@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"github.com/abupdate/abupdate/internal/fstree"
 	"github.com/klauspost/compress/zstd"
@@ -14,7 +15,6 @@ import (
 // which gives their logs back, and where contents are afterwards. A nil one
 // does nothing.
 type listWriter struct {
-	zw     *zstd.Encoder
 	layers []*layerWriter // by place; nil where the layer is listed higher up, or cannot be in the list
 }
 
@@ -25,14 +25,23 @@ type layerWriter struct {
 	nodes                   []fstree.Node // by ordinal: the name that the content has
 }
 
+// listEncoder holds 2 MB, so nobody keeps it.
+func listEncoder() (*zstd.Encoder, error) {
+	zw, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(listWindow), zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		return nil, fmt.Errorf("listing layers: %w", err)
+	}
+	return zw, nil
+}
+
 // addHeaders takes the headers of all layers.
-func (w *listWriter) addHeaders(img *Image, layers []*layerLog) (err error) {
+func (w *listWriter) addHeaders(img *Image, layers []*layerLog) error {
 	if w == nil {
 		return nil
 	}
-	w.zw, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(listWindow), zstd.WithLowerEncoderMem(true))
+	zw, err := listEncoder()
 	if err != nil {
-		return fmt.Errorf("listing layers: %w", err)
+		return err
 	}
 	w.layers = make([]*layerWriter, len(layers))
 	for i, log := range layers {
@@ -45,7 +54,7 @@ func (w *listWriter) addHeaders(img *Image, layers []*layerLog) (err error) {
 			l.diffID, err = hex.DecodeString(diffID.Hex)
 		}
 		if err == nil {
-			err = l.addHeaders(w.zw, log)
+			err = l.addHeaders(zw, log)
 		}
 		if err != nil {
 			return fmt.Errorf("listing layers: %w", err)
@@ -121,26 +130,39 @@ func (w *listWriter) finish(tree *fstree.Tree) ([]byte, error) {
 	if w == nil {
 		return nil, nil
 	}
-	var rows, frames []byte
-	count := uint32(0)
-	for _, l := range w.layers {
-		if l == nil {
-			continue
-		}
-		if err := l.addContents(w.zw, tree); err != nil {
+	zw, err := listEncoder()
+	if err != nil {
+		return nil, err
+	}
+	layers := slices.DeleteFunc(w.layers, func(l *layerWriter) bool { return l == nil })
+	size := listHead + listRow*len(layers)
+	for _, l := range layers {
+		if err := l.addContents(zw, tree); err != nil {
 			return nil, fmt.Errorf("listing layers: %w", err)
 		}
-		count++
-		rows = append(append(rows, l.digest...), l.diffID...)
-		rows = binary.LittleEndian.AppendUint64(rows, uint64(l.bytes))
-		for _, frame := range []*bytes.Buffer{&l.sets, &l.headers, &l.contents} {
-			rows = binary.LittleEndian.AppendUint32(rows, uint32(frame.Len()))
-			frames = append(frames, frame.Bytes()...)
+		size += l.sets.Len() + l.headers.Len() + l.contents.Len()
+	}
+	w.layers = nil
+	b := append(make([]byte, 0, size), listMagic...)
+	b = binary.LittleEndian.AppendUint32(append(b, listVersion, 0, 0, 0), uint32(len(layers)))
+	for _, l := range layers {
+		b = append(append(b, l.digest...), l.diffID...)
+		b = binary.LittleEndian.AppendUint64(b, uint64(l.bytes))
+		for _, frame := range l.frames() {
+			b = binary.LittleEndian.AppendUint32(b, uint32(frame.Len()))
 		}
 	}
-	b := append([]byte(listMagic), listVersion, 0, 0, 0)
-	b = binary.LittleEndian.AppendUint32(b, count)
-	return append(append(b, rows...), frames...), nil
+	for _, l := range layers {
+		for _, frame := range l.frames() {
+			b = append(b, frame.Bytes()...)
+			*frame = bytes.Buffer{}
+		}
+	}
+	return b, nil
+}
+
+func (l *layerWriter) frames() []*bytes.Buffer {
+	return []*bytes.Buffer{&l.sets, &l.headers, &l.contents}
 }
 
 // addContents goes through the headers once more, for the names that files

@@ -244,3 +244,36 @@ func TestWriteToReportsErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestBuildReaders has images that are read in order and others that are read
+// by several at a time, also from the middle of a file.
+func TestBuildReaders(t *testing.T) {
+	data := randomBlocks(700, 5)
+	want := encode(t, mustBuild(t, data, verity.DefaultParams()))
+	inOrder := func(b []byte) io.Reader { return struct{ io.Reader }{bytes.NewReader(b)} }
+	behind := func(b []byte) io.Reader {
+		r := bytes.NewReader(append(make([]byte, 1000), b...))
+		if _, err := r.Seek(1000, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for name, reader := range map[string]func([]byte) io.Reader{"in order": inOrder, "behind something": behind} {
+		r := reader(append(bytes.Clone(data), "rest"...))
+		tree, err := verity.Build(r, int64(len(data)), verity.DefaultParams())
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := encode(t, tree); !bytes.Equal(got, want) {
+			t.Errorf("%s: tree differs at byte %d", name, firstDifference(got, want))
+		}
+		if rest, err := io.ReadAll(r); err != nil || string(rest) != "rest" {
+			t.Errorf("%s: %q is left, %v; want what is behind the image", name, rest, err)
+		}
+		const short = 300*verity.BlockSize + 17
+		_, err = verity.Build(reader(data[:short]), int64(len(data)), verity.DefaultParams())
+		if got, want := fmt.Sprint(err), fmt.Sprintf("hashing: image ends at byte %d of %d: unexpected EOF", short, len(data)); got != want {
+			t.Errorf("%s, short: %s; want %s", name, got, want)
+		}
+	}
+}

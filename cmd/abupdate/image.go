@@ -115,6 +115,8 @@ func (f *diskFlags) add(fs *pflag.FlagSet) {
 func addBootFlags(fs *pflag.FlagSet, opt *install.BootOptions) {
 	fs.StringVar(&opt.Init, "init", "", "abinit, the initramfs's init (default: beside this program, else /usr/lib/abupdate/abinit)")
 	fs.StringVar(&opt.Stub, "stub", "", "EFI stub of the selector (default: systemd's; none leaves the ESP empty)")
+	fs.StringVar(&opt.SBKey, "sb-key", "", "sign the selector for Secure Boot with the RSA key in this PEM `FILE`")
+	fs.StringVar(&opt.SBCert, "sb-cert", "", "certificate of that key, which the firmware's db has: PEM or DER `FILE`")
 	fs.StringArrayVar(&opt.Append, "append", nil, "add `ARGS` to the kernel's command line; may be repeated")
 	fs.BoolVar(&opt.Quiet, "quiet-boot", false, "keep the kernel's messages off the console")
 }

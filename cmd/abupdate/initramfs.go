@@ -19,12 +19,13 @@ func newInitramfs(a *app) *cobra.Command {
 		Short:   "Make only the initramfs or the selector for an image's kernel",
 		Long: `Makes the initramfs for the kernel of an image: abinit and the modules it loads.
 The same input gives the same bytes. --uki makes the selector: kernel, initramfs
-and command line as one EFI program.
+and command line as one EFI program, signed for Secure Boot where a key is given.
 
 ` + imageRefs,
 		Example: lines(
 			"abupdate initramfs oci:layout:v1 -o initramfs.img",
-			"abupdate initramfs oci:layout:v1 --uki BOOTX64.EFI --append 'console=ttyS0 panic=5'"),
+			"abupdate initramfs oci:layout:v1 --uki BOOTX64.EFI --append 'console=ttyS0 panic=5'",
+			"abupdate initramfs oci:layout:v1 --uki BOOTX64.EFI --sb-key db.key --sb-cert db.pem"),
 		Args: exactly("IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if opt.Output == "" && opt.UKI == "" {

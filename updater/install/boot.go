@@ -93,7 +93,14 @@ func (b *bootFiles) build(t tools, release string, modules build.ModuleSource, o
 	if err != nil {
 		return fmt.Errorf("making the UKI: %w", err)
 	}
-	b.uki = uki.Bytes()
+	if b.uki = uki.Bytes(); t.signer == nil {
+		return nil
+	}
+	var signed bytes.Buffer
+	if err := t.signer.Sign(&signed, b.uki); err != nil {
+		return fmt.Errorf("making the UKI: %w", err)
+	}
+	b.uki = signed.Bytes()
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/abupdate/abupdate/initramfs/build"
 	"github.com/abupdate/abupdate/internal/fault"
 )
 
@@ -16,6 +17,9 @@ type BootOptions struct {
 	// Stub is the EFI stub of the UKI; "" is systemd's, StubNone leaves the
 	// ESP empty: only a kernel started directly boots then.
 	Stub string
+	// SBKey and SBCert are the files that the UKI is signed with for Secure
+	// Boot; "" for not at all.
+	SBKey, SBCert string
 	// Append is added to the kernel's command line.
 	Append []string
 	// Quiet keeps the kernel's messages off the console.
@@ -32,7 +36,8 @@ const installedInit = "/usr/lib/abupdate/abinit"
 
 // tools are what the selector is made of besides the image's kernel.
 type tools struct {
-	init, stub []byte // no stub: no UKI
+	init, stub []byte        // no stub: no UKI
+	signer     *build.Signer // nil: the UKI is not signed
 }
 
 // findTools reads them, so that a missing one is known before a disk is made.
@@ -45,8 +50,8 @@ func findTools(opt BootOptions, arch string) (tools, error) {
 	if t.init, err = os.ReadFile(init); err != nil {
 		return t, fault.Errorf(fault.Usage, "reading the initramfs's init: %w", err)
 	}
-	if opt.Stub == StubNone {
-		return t, nil
+	if t.signer, err = readSigner(opt); err != nil || opt.Stub == StubNone {
+		return t, err
 	}
 	stub := opt.Stub
 	if stub == "" {

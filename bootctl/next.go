@@ -1,6 +1,9 @@
 package bootctl
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // A Choice is what to boot now.
 type Choice struct {
@@ -142,6 +145,9 @@ func (s *State) count(b Boot) {
 	known := b.Failure != ""
 	if !known {
 		b.Failure = notConfirmed
+		if b.Unwell {
+			b.Failure = cmp.Or(e.LastFailure, notConfirmed)
+		}
 		if e.Status == Pending { // a good one that nobody confirms would fill the list
 			s.note(b.Slot, "boot failed", b.Failure)
 		}

@@ -32,8 +32,30 @@ func (s State) Confirm(slot Slot) (State, error) {
 	e.Proven, e.Kept = true, false
 	s.setFloor(slot)
 	s.allow(e.Digest)
-	s.LastBoot.Confirmed = true
+	s.LastBoot.Confirmed, s.LastBoot.Unwell = true, false
 	return s, nil
+}
+
+// CanLeave says whether the booted slot may be given up at once for the other
+// one: it is tried for the first times, and that one is good.
+func (s State) CanLeave(slot Slot) bool {
+	return slot.IsRoot() && s.Slot(slot).Status == Pending && s.Slot(slot.Other()).healthy()
+}
+
+// FailCheck records why a slot that runs is not confirmed. The boot counts as
+// one that nobody confirmed: it is not known that the next one fails too.
+func (s State) FailCheck(slot Slot, reason string) State {
+	if !slot.IsRoot() || s.LastBoot.Slot != slot || s.LastBoot.Confirmed {
+		return s
+	}
+	s = s.clone()
+	reason = clip(reason, maxReason)
+	last := Event{Slot: slot, Version: s.Slot(slot).Version, Event: "check failed", Reason: reason}
+	if n := len(s.Events); n == 0 || s.Events[n-1] != last { // a good slot is booted often
+		s.note(slot, last.Event, reason)
+	}
+	s.Slot(slot).LastFailure, s.LastBoot.Unwell = reason, true
+	return s
 }
 
 // MarkBad leaves a slot by order: it no longer boots on its own and its

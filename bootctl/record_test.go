@@ -26,7 +26,7 @@ func largest(unit string, n int) bootctl.State {
 		s.Denied = append(s.Denied, string(rune('a'+i))+long)
 	}
 	s.OneShot, s.Reset, s.Fallback, s.Floor = recovery, bootctl.ResetRequested, long, long
-	s.LastBoot = bootctl.Boot{Slot: recovery, Confirmed: true, OneShot: true, Try: 255, Reason: long, Failure: long}
+	s.LastBoot = bootctl.Boot{Slot: recovery, Confirmed: true, OneShot: true, Try: 255, Reason: long, Failure: long, Unwell: true}
 	for i := range s.Slots {
 		e := &s.Slots[i]
 		e.TriesLeft, e.FailedBoots, e.Order, e.Rebuilt = 255, 255, 1<<32-1, true

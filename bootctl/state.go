@@ -115,6 +115,7 @@ type Boot struct {
 	Try       uint8  `json:"try,omitempty"`      // 1 for the first try of a pending slot
 	Reason    string `json:"reason,omitempty"`   // why this slot
 	Failure   string `json:"failure,omitempty"`  // why this boot is known to have failed
+	Unwell    bool   `json:"unwell,omitempty"`   // it runs, but the slot's LastFailure says what is not well
 }
 
 // State is the boot state. Every method leaves its receiver as it was and

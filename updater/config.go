@@ -37,6 +37,8 @@ type Config struct {
 	LowSpeed  Rate `toml:"low_speed"`
 	// Registries are the hosts, HOST or HOST:PORT, with something special.
 	Registries map[string]RegistryConfig `toml:"registries"`
+	// Health is how the booted system is examined.
+	Health HealthConfig `toml:"health"`
 }
 
 // A RegistryConfig is what is special about one host.
@@ -111,6 +113,9 @@ func (c *Config) merge(path string) error {
 func (c *Config) check(dir string) error {
 	if c.RetryFor < 0 {
 		return fmt.Errorf("retry_for is %v", c.RetryFor)
+	}
+	if err := c.Health.check(); err != nil {
+		return err
 	}
 	for host, r := range c.Registries {
 		if host == "" || strings.Contains(host, "/") {

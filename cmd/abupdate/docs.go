@@ -141,6 +141,7 @@ var docsIntro = func() string {
 		"| key | meaning |\n|---|---|\n" +
 		"| `image` | what `apply` takes when it is called without a reference |\n" +
 		"| `insecure` | speak plain HTTP to registries |\n" +
+		"| `[health] timeout`, `read_rate`, `no_read`, `[health.timeouts]` | how `health` examines the booted system: [health.md](health.md) |\n" +
 		"| `spool_dir` | where a layer of a registry lies that must be read twice |\n" +
 		"| `retry_for` | as --retry-for: `\"2h\"` |\n" +
 		"| `limit_rate`, `low_speed` | as --limit-rate and --low-speed: `\"500K\"` |\n" +

@@ -43,8 +43,8 @@ func newMarkGood(a *app) *cobra.Command {
 		Use:   "mark-good",
 		Short: "Confirm the booted slot: it boots from now on",
 		Long: `Confirms the slot that was booted. Until then every boot takes a try off a new
-system, and apply is refused. abupdate-mark-good.service does it after
-boot-complete.target. With --disk it is the slot that was started last.`,
+system, and apply is refused. health does it after its checks, called by
+abupdate-mark-good.service. With --disk it is the slot that was started last.`,
 		Args: exactly(),
 	}, func(sys *updater.System, _ []string) (*updater.Changed, error) {
 		return sys.MarkGood()

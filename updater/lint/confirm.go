@@ -36,7 +36,7 @@ func (p *confirmProbe) check(t *tree) {
 		return
 	}
 	if !systemd(t) {
-		if len(p.scripts) == 0 && !strings.Contains(t.text("etc/inittab")+t.text("etc/rc.local"), "mark-good") {
+		if len(p.scripts) == 0 && !runsConfirm(t.text("etc/inittab")+t.text("etc/rc.local")) {
 			t.found("mark-good-unknown", "", "")
 		}
 		return
@@ -59,23 +59,32 @@ func (p *confirmProbe) check(t *tree) {
 	case len(off) > 0:
 		t.found("mark-good-not-enabled", p.units.paths[off[0]], "no .wants or .requires folder has a link to it")
 	default:
-		t.found("mark-good-not-enabled", "usr/lib/systemd/system/"+confirmUnit, "it is not there, and no other unit runs abupdate mark-good")
+		t.found("mark-good-not-enabled", "usr/lib/systemd/system/"+confirmUnit, "it is not there, and no other unit runs abupdate health or mark-good")
 	}
 }
 
-// confirms says whether a unit runs abupdate mark-good.
+// confirms says whether a unit runs abupdate health or mark-good.
 func confirms(u unit) bool {
 	for key, values := range u {
-		if strings.HasPrefix(key, "Exec") && slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, "mark-good") }) {
+		if strings.HasPrefix(key, "Exec") && slices.ContainsFunc(values, runsConfirm) {
 			return true
 		}
 	}
 	return false
 }
 
+// runsConfirm says whether a command line, or a script, confirms the slot.
+func runsConfirm(text string) bool {
+	return strings.Contains(text, "mark-good") || strings.Contains(text, "abupdate health")
+}
+
 // checkUnit sees whether what the unit requires is there.
 func (p *confirmProbe) checkUnit(t *tree, name string, u unit) {
-	for _, dep := range u.words("Requires") {
+	needs := u.words("Requires")
+	if slices.ContainsFunc(u["ExecStart"], func(v string) bool { return strings.Contains(v, "abupdate health") }) {
+		needs = append(needs, "boot-complete.target") // which is its first check
+	}
+	for _, dep := range needs {
 		if !p.units.present(t, dep) || p.units.masked(t, dep) {
 			t.found("mark-good-not-enabled", p.units.paths[name], "it requires "+dep+", which is missing or masked")
 		}

@@ -128,7 +128,7 @@ var systemRules = []Rule{
 		"install abupdate-mark-good.service, see README, and enable it: systemctl enable abupdate-mark-good.service"},
 	{"mark-good-unknown", Note, "it does not show whether anything confirms a good boot",
 		"a slot that nobody confirms is given up after its tries; lint knows systemd, OpenRC, System V's init and inittab",
-		"let the init run abupdate mark-good when the system is up"},
+		"let the init run abupdate health when the system is up"},
 	{"no-default-target", Error, "systemd without default.target",
 		"systemd has nothing to start",
 		"install the whole of systemd, or run systemctl set-default multi-user.target"},

@@ -132,6 +132,16 @@ func Flip(off int64) Fault {
 	}
 }
 
+// FlipAfter is Flip of the byte that follows the first occurrence of a marker,
+// in what has it.
+func FlipAfter(marker string) Fault {
+	return func(r *Request, a *Answer) {
+		if i := bytes.Index(r.content, []byte(marker)); i >= 0 {
+			Flip(int64(i+len(marker)))(r, a)
+		}
+	}
+}
+
 type flipper struct {
 	r  io.Reader
 	at int64 // from here

@@ -36,6 +36,8 @@ func TestFaults(t *testing.T) {
 		{name: "flipped byte before a range", fault: fs.Flip(1), ask: "16-19", status: 206, body: "0123"},
 		{name: "flipped byte after a range", fault: fs.Flip(40), ask: "16-19", status: 206, body: "0123"},
 		{name: "flipped last byte", fault: fs.Flip(-1), ask: "1022-1023", status: 206, body: "eg"},
+		{name: "flipped byte after a marker", fault: fs.FlipAfter("89ab"), ask: "10-13", status: 206, body: "abbd"},
+		{name: "flipped byte after no marker", fault: fs.FlipAfter("z"), ask: "10-13", status: 206, body: "abcd"},
 		{name: "other content", fault: fs.Replace([]byte("other")), status: 200, header: "Content-Length: 5", body: "other"},
 		{name: "longer", fault: fs.Resize(6), ask: "1022-1029", status: 206, header: "Content-Range: bytes 1022-1029/1030", body: "ef012345"},
 		{name: "shorter", fault: fs.Resize(-6), ask: "1016-1023", status: 206, header: "Content-Range: bytes 1016-1017/1018", body: "89"},

@@ -9,7 +9,6 @@ import (
 	osexec "os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -67,7 +66,6 @@ func (r result) message() string { return strings.Join(r.messages, "\n") }
 type run struct {
 	cmd    *osexec.Cmd
 	done   chan struct{}
-	killed atomic.Bool
 	result result
 }
 

@@ -61,9 +61,11 @@ func prepare(t *testing.T) (err error) {
 	shared.images, shared.updates = filepath.Join(shared.dir, "images"), filepath.Join(shared.dir, "updates")
 	common := ut.Noise("common", 2_000_000)
 	ut.WriteLayout(t, shared.images, map[string]ut.Image{
-		"v1": {Version: "1.0", Noise: 500_000, Files: map[string]string{"usr/common": common}},
-		"v2": {Version: "2.0", Noise: 3_000_000, Files: map[string]string{"usr/common": common}},
-		"v3": {Version: "3.0", Noise: 1_000_000, Files: map[string]string{"usr/common": common}},
+		"v1":  {Version: "1.0", Noise: 500_000, Files: map[string]string{"usr/common": common}},
+		"v2":  {Version: "2.0", Noise: 3_000_000, Files: map[string]string{"usr/common": common}},
+		"v3":  {Version: "3.0", Noise: 1_000_000, Files: map[string]string{"usr/common": common}},
+		"v0":  {Version: "0.9"},
+		"v15": {Version: "1.5"},
 		// Its first layer is read twice: the upper one hides the name that
 		// comes with the content.
 		"twice": {Version: "2.0", Noise: 500_000, Files: map[string]string{"etc/a": "content", "etc/b": "=> etc/a"}, Upper: map[string]string{"etc/.wh.a": ""}},

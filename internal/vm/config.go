@@ -16,11 +16,28 @@ import (
 // talks on.
 const AgentPort = "abupdate.agent"
 
-// OVMF's images in Debian's package ovmf.
-const (
-	ovmfCode = "/usr/share/OVMF/OVMF_CODE_4M.fd"
-	ovmfVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+// A firmware is one of OVMF's images in Debian's package ovmf, with its
+// variables as they are at first.
+type firmware struct{ code, vars string }
+
+var (
+	ovmf       = firmware{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"}
+	ovmfSecure = firmware{"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd"}
 )
+
+// What a guest with SecureBoot starts must be signed with this key, whose
+// passphrase is "snakeoil". They come with Debian's package ovmf.
+const (
+	SecureBootKey  = "/usr/share/ovmf/PkKek-1-snakeoil.key"
+	SecureBootCert = "/usr/share/ovmf/PkKek-1-snakeoil.pem"
+)
+
+func (c Config) firmware() firmware {
+	if c.SecureBoot {
+		return ovmfSecure
+	}
+	return ovmf
+}
 
 // A Config describes a guest. It boots Kernel directly when that is given,
 // else through UEFI from its first disk.
@@ -36,6 +53,8 @@ type Config struct {
 	// Vars is the file of UEFI variables; it is made when it does not exist.
 	// Empty means one that lives as long as the guest.
 	Vars string
+	// SecureBoot makes UEFI enforce it.
+	SecureBoot bool
 	// Forward lets the guest reach a TCP service of this host, and nothing
 	// else: guest address "10.0.2.100:5000" to host address "127.0.0.1:PORT".
 	// A guest without any has no network.
@@ -61,6 +80,8 @@ func (c Config) check() error {
 	switch {
 	case c.Kernel == "" && len(c.Disks) == 0:
 		return errors.New("starting guest: neither a kernel nor a disk to boot from")
+	case c.SecureBoot && c.Kernel != "":
+		return errors.New("starting guest: Secure Boot without UEFI")
 	case c.Kernel == "" && (c.Initrd != "" || c.Append != ""):
 		return errors.New("starting guest: initrd or command line without a kernel")
 	}
@@ -90,7 +111,11 @@ func (c Config) args(vars string) []string {
 	if mem == 0 {
 		mem = 256
 	}
-	a := []string{"-machine", "q35", "-accel", accel, "-cpu", "max", "-smp", strconv.Itoa(max(c.CPUs, 1)), "-m", strconv.Itoa(mem),
+	machine := "q35"
+	if c.SecureBoot {
+		machine += ",smm=on"
+	}
+	a := []string{"-machine", machine, "-accel", accel, "-cpu", "max", "-smp", strconv.Itoa(max(c.CPUs, 1)), "-m", strconv.Itoa(mem),
 		"-nodefaults", "-no-user-config", "-display", "none"}
 	if c.NoReboot {
 		a = append(a, "-no-reboot")
@@ -104,8 +129,12 @@ func (c Config) args(vars string) []string {
 			a = append(a, "-append", c.Append)
 		}
 	} else {
-		a = append(a, "-drive", "if=pflash,format=raw,readonly=on,file="+comma(ovmfCode),
+		a = append(a, "-drive", "if=pflash,format=raw,readonly=on,file="+comma(c.firmware().code),
 			"-drive", "if=pflash,format=raw,file="+comma(vars))
+		if c.SecureBoot {
+			// Only the firmware, in system management mode, writes variables.
+			a = append(a, "-global", "driver=cfi.pflash01,property=secure,value=on")
+		}
 	}
 	for i, d := range c.Disks {
 		a = append(a, d.args(i, i == 0 && c.Kernel == "")...)
@@ -161,7 +190,7 @@ func (c Config) Command() string {
 	var b strings.Builder
 	if c.Kernel == "" {
 		if _, err := os.Stat(vars); err != nil {
-			fmt.Fprintf(&b, "cp %s %s && ", ovmfVars, quote(vars))
+			fmt.Fprintf(&b, "cp %s %s && ", c.firmware().vars, quote(vars))
 		}
 	}
 	b.WriteString(binary())

@@ -163,7 +163,7 @@ func (v *VM) vars() (string, error) {
 	if _, err := os.Stat(file); err == nil {
 		return file, nil
 	}
-	b, err := os.ReadFile(ovmfVars)
+	b, err := os.ReadFile(v.cfg.firmware().vars)
 	if err != nil {
 		return "", fmt.Errorf("reading UEFI variables (Debian package ovmf): %w", err)
 	}

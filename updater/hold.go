@@ -54,6 +54,13 @@ func (s *System) checkHeld(ctx context.Context, state bootctl.State, slot bootct
 	if got, want := content.Manifest.RootHash, state.Slot(slot).RootHash; got != want {
 		return nil, fault.Errorf(fault.Verify, "its root hash is %s, the boot state's %s", got, want)
 	}
+	ring, err := s.keyring()
+	if err != nil {
+		return nil, err
+	}
+	if st := ring.slotStatus(content); len(ring.Keys) > 0 && st.SignedBy == "" {
+		return nil, fault.Errorf(fault.Verify, "%s; to apply the image again checks its signature anew", st.SignatureProblem)
+	}
 	allow.Downgrade = allow.Downgrade || state.Slot(slot).Downgrade
 	if err := checkManifest(s.facts(state), *content.Manifest, allow); err != nil {
 		return nil, err

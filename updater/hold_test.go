@@ -11,6 +11,7 @@ import (
 	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/updater"
 	"github.com/abupdate/abupdate/updater/compose"
+	"github.com/abupdate/abupdate/updater/trust/keys"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
 )
 
@@ -99,6 +100,33 @@ func TestSwitchReadsTheSlot(t *testing.T) {
 	}
 	if next := state(t, path).Active(); next != bootctl.SlotA {
 		t.Errorf("slot %v boots next; want a", next)
+	}
+}
+
+// Keys that came since it was held count.
+func TestSwitchChecksSignatures(t *testing.T) {
+	key := newKey(t, keys.P256)
+	for _, tt := range []struct {
+		name, ref string
+		trusted   []string
+		kind      fault.Kind
+	}{
+		{"no keys", signedUpdate(t, "v2"), nil, 0},
+		{"signed", signedUpdate(t, "v2", key), []string{trustDir(t, key)}, 0},
+		{"signed by another", signedUpdate(t, "v2", newKey(t, keys.P256)), []string{trustDir(t, key)}, fault.Verify},
+		{"unsigned", signedUpdate(t, "v2"), []string{trustDir(t, key)}, fault.Verify},
+	} {
+		path := ut.Disk(t, "oci:"+images(t)+":v1")
+		hold(t, path, tt.ref)
+		sys, err := updater.Open(updater.OpenOptions{Disk: path, Access: updater.Change, Trust: tt.trusted})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = sys.Switch(t.Context(), updater.Allow{}, nil)
+		sys.Close()
+		if want := map[bool]bootctl.Slot{true: bootctl.SlotB, false: bootctl.SlotA}[tt.kind == 0]; fault.KindOf(err) != tt.kind || state(t, path).Active() != want {
+			t.Errorf("%s: Switch() = %v, %v boots next; want kind %d, %v", tt.name, err, state(t, path).Active(), tt.kind, want)
+		}
 	}
 }
 

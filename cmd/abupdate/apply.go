@@ -46,7 +46,8 @@ it. A lower one is refused also when an older system runs, after a rollback say.
 In two steps: --stage-only fills and checks the other slot and leaves the next boot
 as it is (the slot is "held"); --switch, any time later and without a network, lets
 the next boot try it; so does apply of the same image, which then fetches nothing of
-it. --cancel takes back what is held, or staged and not booted yet; wanted again, it
+it. An ordinary image whose signature must be checked has none in its slot: of it,
+only apply switches. --cancel takes back what is held, or staged and not booted yet; wanted again, it
 is not fetched again. Exit code 77 when there is nothing to switch to or to cancel.`,
 		Example: lines(
 			"abupdate apply",
@@ -76,7 +77,7 @@ is not fetched again. Exit code 77 when there is nothing to switch to or to canc
 			case cancel:
 				return a.cancel(disk)
 			case toSwitch:
-				return a.switchSlot(cmd, disk, opt, reboot)
+				return a.switchSlot(cmd, disk, trusted, opt, reboot)
 			}
 			if opt.Source, err = source.options(); err != nil {
 				return err
@@ -143,8 +144,8 @@ func (a *app) cancel(disk string) error {
 }
 
 // switchSlot switches to what --stage-only left.
-func (a *app) switchSlot(cmd *cobra.Command, disk string, opt updater.ApplyOptions, reboot bool) error {
-	sys, err := updater.Open(updater.OpenOptions{Disk: disk, Access: updater.Change})
+func (a *app) switchSlot(cmd *cobra.Command, disk string, trusted []string, opt updater.ApplyOptions, reboot bool) error {
+	sys, err := updater.Open(updater.OpenOptions{Disk: disk, Access: updater.Change, Trust: trusted})
 	if err != nil {
 		return err
 	}
@@ -209,5 +210,9 @@ func printTransfer(w io.Writer, r *updater.Applied) {
 	if r.FetchedRanges > 0 {
 		requests = fmt.Sprintf(" in %d requests", r.FetchedRanges)
 	}
-	fmt.Fprintf(w, "%s\t%s%s\n", fetched, bytesText(r.FetchedBytes), requests)
+	metadata := ""
+	if r.MetadataBytes > 0 {
+		metadata = fmt.Sprintf(", and %s of metadata", bytesText(r.MetadataBytes))
+	}
+	fmt.Fprintf(w, "%s\t%s%s%s\n", fetched, bytesText(r.FetchedBytes), requests, metadata)
 }

@@ -40,6 +40,27 @@ func (c countingConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// A dry run of an update says what the apply then fetches.
+func TestDryRunTellsWhatIsFetched(t *testing.T) {
+	dir := testImages(t)
+	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer s.Close()
+	ref := strings.TrimPrefix(s.URL, "http://") + "/os:2"
+	must(t, "build", "oci:"+dir+":v2", "--push", ref)
+	disk := ut.Disk(t, "oci:"+dir+":v1")
+	fields := []string{"fetched_bytes", "fetched_ranges", "metadata_bytes"}
+	dry := object(t, must(t, "apply", ref, "--dry-run", "--disk", disk, "--json"), fields...)
+	if text := must(t, "apply", ref, "--dry-run", "--disk", disk); !strings.Contains(text, "would fetch") || !strings.Contains(text, "of metadata") {
+		t.Errorf("apply --dry-run says:\n%s", text)
+	}
+	real := object(t, must(t, "apply", ref, "--disk", disk, "--json"), fields...)
+	for _, f := range fields {
+		if dry[f] != real[f] {
+			t.Errorf("%s: %v in the dry run, %v then", f, dry[f], real[f])
+		}
+	}
+}
+
 // To find that there is nothing to do costs little: an agent asks all day.
 func TestNothingToDoFetchesLittle(t *testing.T) {
 	const most = 20_000

@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.cache/go/bin:$(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 export ABUPDATE_CACHE ?= $(CURDIR)/.cache
 FUZZTIME ?= 30s
 LDFLAGS  := -s -w
-UNIT      = $$(go list ./... | grep -v -e '/qemu-tests' -e '/internal/conformance')
+UNIT      = $$(go list ./... | grep -v -e '/qemu-tests' -e '/internal/conformance' -e '/internal/interop')
 
 .PHONY: help
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make test    check, differential, qemu"
 	@echo "make check   gofmt, vet, staticcheck, import rules, unit tests with -race, arm64 build"
 	@echo "make differential   Debian images against umoci, kernel and unsquashfs; images that want to hurt"
+	@echo "make interop signatures against cosign, both ways"
 	@echo "make qemu    the QEMU tests alone"
 	@echo "make build   bin/abupdate, bin/abinit, bin/guest"
 	@echo "make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME)"
@@ -58,6 +59,13 @@ arm64: toolchain
 .PHONY: differential
 differential: build
 	ABUPDATE_BIN=$(CURDIR)/bin go test -count=1 -timeout 30m ./internal/conformance
+
+# Signatures against cosign, which is built the first time: some minutes, and 1
+# GB of modules. ABUPDATE_FIXTURES=1 makes the testdata of updater/trust anew.
+.PHONY: interop
+interop: toolchain
+	scripts/cosign $(ABUPDATE_CACHE)/cosign
+	ABUPDATE_COSIGN=$(ABUPDATE_CACHE)/cosign go test -count=1 -timeout 15m ./internal/interop
 
 .PHONY: qemu
 qemu: build

@@ -26,6 +26,7 @@ type Signature struct {
 // tag that is the digest, later as a referrer with a bundle.
 const (
 	signatureMediaType  = "application/vnd.dev.cosign.simplesigning.v1+json"
+	emptyMediaType      = "application/vnd.oci.empty.v1+json" // of a config that says nothing
 	signatureAnnotation = "dev.cosignproject.cosign/signature"
 )
 
@@ -81,26 +82,32 @@ func tagSignatures(ctx context.Context, src source, h v1.Hash) ([]Signature, err
 	return simpleSignatures(ctx, src, doc)
 }
 
-// bundleSignatures reads those in referrers.
+// bundleSignatures reads those in referrers. The list of them tells of types
+// as it likes: with cosign's fallback tag not at all, with some registries of
+// the config's. So the manifests decide.
 func bundleSignatures(ctx context.Context, src neighbourhood, blobs source, h v1.Hash) ([]Signature, error) {
 	referrers, err := src.referrers(ctx, h, bundleMediaType)
 	if err != nil {
 		return nil, err
 	}
 	var all []Signature
+	looked := 0
 	for _, d := range referrers {
-		if d.ArtifactType != bundleMediaType || len(all) == maxSignatures {
+		switch d.ArtifactType {
+		case bundleMediaType, emptyMediaType, "":
+		default:
 			continue
 		}
-		doc, err := src.manifest(ctx, d)
+		if looked++; looked > maxSignatures {
+			break
+		}
+		b, err := bundleOf(ctx, src, blobs, d)
 		if err != nil {
 			return nil, fmt.Errorf("referrer %v: %w", d.Digest, err)
 		}
-		b, err := bundleOf(ctx, blobs, doc)
-		if err != nil {
-			return nil, fmt.Errorf("referrer %v: %w", d.Digest, err)
+		if b != nil {
+			all = append(all, Signature{Bundle: b})
 		}
-		all = append(all, Signature{Bundle: b})
 	}
 	return all, nil
 }
@@ -131,10 +138,18 @@ func simpleSignatures(ctx context.Context, blobs source, doc []byte) ([]Signatur
 	return all, nil
 }
 
-func bundleOf(ctx context.Context, blobs source, doc []byte) ([]byte, error) {
+// bundleOf returns the bundle in a referrer, nil when it is something else.
+func bundleOf(ctx context.Context, src neighbourhood, blobs source, d v1.Descriptor) ([]byte, error) {
+	doc, err := src.manifest(ctx, d)
+	if err != nil {
+		return nil, err
+	}
 	var m v1.Manifest
 	if err := json.Unmarshal(doc, &m); err != nil {
 		return nil, fault.Wrap(fault.Verify, err)
+	}
+	if m.ArtifactType != bundleMediaType && string(m.Config.MediaType) != bundleMediaType {
+		return nil, nil
 	}
 	if len(m.Layers) != 1 {
 		return nil, fault.Errorf(fault.Verify, "a signature bundle of %d layers; want 1", len(m.Layers))

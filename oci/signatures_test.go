@@ -4,9 +4,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -161,6 +163,30 @@ func TestBundlesInRegistry(t *testing.T) {
 	pushBundle(t, s, s.image, bundleType, "a", "b")
 	_, err := signatures(t, ref, oci.Options{})
 	wantError(t, err, "bundle of 2 layers", fault.Verify)
+}
+
+// cosign lists its bundles under a tag without saying what they are.
+func TestBundlesThatTheListDoesNotName(t *testing.T) {
+	s := newServer(t)
+	pushBundle(t, s, s.image, bundleType, `{"bundle":1}`)
+	pushBundle(t, s, s.image, "application/spdx+json", `{"sbom":1}`)
+	lists := 0
+	s.door = func(w http.ResponseWriter, r *http.Request, inner http.Handler) {
+		if !strings.HasSuffix(r.URL.Path, "/manifests/sha256-"+s.image.Digest.Hex) {
+			inner.ServeHTTP(w, r)
+			return
+		}
+		lists++
+		rec := httptest.NewRecorder()
+		inner.ServeHTTP(rec, r)
+		w.Header().Set("Content-Type", rec.Header().Get("Content-Type"))
+		named := regexp.MustCompile(`,?"artifactType":"[^"]*"`)
+		w.Write(named.ReplaceAll(rec.Body.Bytes(), nil))
+	}
+	wantSignatures(t, s.host+"/demo:v1", oci.Options{}, oci.Signature{Bundle: []byte(`{"bundle":1}`)})
+	if lists == 0 {
+		t.Error("the list was not asked for")
+	}
 }
 
 // A registry that does not answer is not one without signatures.

@@ -3,6 +3,7 @@ package partitions
 import (
 	"fmt"
 
+	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/verity"
 )
@@ -44,7 +45,23 @@ func (w *SlotWriter) WriteAt(p []byte, off int64) (int, error) {
 	if err != nil {
 		return n, w.fail(fmt.Errorf("writing the slot at byte %d: %w", off, err))
 	}
-	return n, nil
+	return n, w.start(int64(n))
+}
+
+// startBytes is how much is written before the medium gets it.
+const startBytes = 8 << 20
+
+// start counts what was written, and lets the medium begin from time to time:
+// then little is left to be synced.
+func (w *SlotWriter) start(n int64) error {
+	if w.dirty += n; w.dirty < startBytes {
+		return nil
+	}
+	w.dirty = 0
+	if err := blockdev.StartSync(w.dev, 0, w.foot.ImageBytes); err != nil {
+		return w.fail(fmt.Errorf("writing the slot: %w", err))
+	}
+	return nil
 }
 
 // writeFirstPlaced is WriteFirst after PlaceTree.

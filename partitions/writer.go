@@ -39,6 +39,7 @@ type SlotWriter struct {
 	err   error
 	buf   []byte // not yet written; belongs at off
 	off   int64
+	dirty int64 // bytes of WriteAt since the medium was last told to begin
 	// foot collects what the footer will say.
 	foot   Footer
 	tree   *verity.Tree

@@ -64,5 +64,8 @@ func run(p, old []byte, at int) (same bool, end int) {
 // Invalidate implements blockdev.Invalidator.
 func (k *keeper) Invalidate(off, n int64) error { return blockdev.Invalidate(k.Device, off, n) }
 
+// StartSync implements blockdev.Starter.
+func (k *keeper) StartSync(off, n int64) error { return blockdev.StartSync(k.Device, off, n) }
+
 // Zero implements blockdev.Zeroer.
 func (k *keeper) Zero(off, n int64) error { return blockdev.Zero(k.Device, off, n) }

@@ -38,6 +38,21 @@ func Invalidate(d Device, off, n int64) error {
 	return nil
 }
 
+// A Starter is a Device that can begin to bring what was written to
+// [off, off+n) to the medium, so that Sync has less to wait for.
+type Starter interface {
+	StartSync(off, n int64) error
+}
+
+// StartSync begins to make [off, off+n) durable where d can do that. It
+// promises nothing.
+func StartSync(d Device, off, n int64) error {
+	if s, ok := d.(Starter); ok {
+		return s.StartSync(off, n)
+	}
+	return nil
+}
+
 // A Zeroer is a Device that can write zeros faster than by writing them.
 type Zeroer interface {
 	Zero(off, n int64) error

@@ -133,6 +133,14 @@ func (d *File) WriteAt(p []byte, off int64) (int, error) {
 // Sync implements Device with fsync(2).
 func (d *File) Sync() error { return d.f.Sync() }
 
+// StartSync implements Starter.
+func (d *File) StartSync(off, n int64) error {
+	if err := unix.SyncFileRange(int(d.f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE); err != nil {
+		return fmt.Errorf("beginning to write back %s: %w", d.f.Name(), err)
+	}
+	return nil
+}
+
 // Invalidate implements Invalidator: clean pages of the range are dropped
 // from the page cache. Dirty pages stay, so Sync first. From then on large
 // reads do not go through the page cache where the file system can do that: a

@@ -60,6 +60,14 @@ func (s *Section) Invalidate(off, n int64) error {
 	return Invalidate(s.dev, s.off+off, n)
 }
 
+// StartSync implements Starter.
+func (s *Section) StartSync(off, n int64) error {
+	if err := CheckBounds(off, n, s.size); err != nil {
+		return err
+	}
+	return StartSync(s.dev, s.off+off, n)
+}
+
 // Zero implements Zeroer.
 func (s *Section) Zero(off, n int64) error {
 	if err := CheckBounds(off, n, s.size); err != nil {

@@ -71,8 +71,10 @@ func (r route) document(req *http.Request, name string, check func(*http.Respons
 			return nil, nil, fault.Errorf(fault.Verify, "%s has more than %d bytes", name, maxDocument)
 		case err == nil:
 			return resp, doc, nil
-		case !tries.Again(req.Context()):
-			return nil, nil, fault.Errorf(fault.Network, "reading %s: transfer broke at byte %d: %w", name, len(doc), err)
+		}
+		err = fault.Errorf(fault.Network, "reading %s: transfer broke at byte %d: %w", name, len(doc), err)
+		if !tries.Again(req.Context(), err) {
+			return nil, nil, err
 		}
 	}
 }

@@ -37,7 +37,7 @@ func fetch(ctx context.Context, dir string, via route, url string, desc v1.Descr
 			best = size
 			tries.Progress()
 		}
-		if !tries.Again(ctx) {
+		if !tries.Again(ctx, err) {
 			return nil, err
 		}
 	}

@@ -77,8 +77,9 @@ func (b *remoteBlob) Read(p []byte) (int, error) {
 		}
 		b.body.Close()
 		b.body = nil
-		if !b.tries.Again(b.ctx) {
-			return 0, b.ended(fault.Errorf(fault.Network, "blob %v: transfer broke at byte %d of %d: %w", b.desc.Digest, b.off, b.desc.Size, noEOF(err)))
+		err = fault.Errorf(fault.Network, "blob %v: transfer broke at byte %d of %d: %w", b.desc.Digest, b.off, b.desc.Size, noEOF(err))
+		if !b.tries.Again(b.ctx, err) {
+			return 0, b.ended(err)
 		}
 	}
 }
@@ -102,7 +103,7 @@ func (b *remoteBlob) ended(err error) error {
 func (b *remoteBlob) connect() error {
 	for {
 		err := b.request()
-		if !retriable(err) || !b.tries.Again(b.ctx) {
+		if !retriable(err) || !b.tries.Again(b.ctx, err) {
 			return b.ended(err)
 		}
 	}

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/wire"
+	"github.com/abupdate/abupdate/updater"
 )
 
 // app is what the commands share: where to print, and the global flags.
@@ -43,6 +46,11 @@ func (a *app) printLine(v any) error {
 // complain prints an error as one line.
 func (a *app) complain(err error) { fmt.Fprintf(a.stderr, "abupdate: %s\n", oneLine(err)) }
 
+// waiting tells why nothing happens for a while.
+func (a *app) waiting(cause error, wait time.Duration) {
+	a.progress.report.Tell(updater.Event{Note: fmt.Sprintf("%s; trying again in %v", oneLine(cause), wait.Round(time.Second))})
+}
+
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "abupdate",
@@ -53,9 +61,10 @@ limited number of tries, and falls back by itself when nobody confirms it.`,
 		Args:          exactly(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRun: func(*cobra.Command, []string) {
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			a.started = true
 			a.progress.start(a)
+			cmd.SetContext(wire.WithNotice(cmd.Context(), a.waiting))
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

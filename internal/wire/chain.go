@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // An Endpoint is one place that answers for an address: a mirror, or the
@@ -77,8 +78,9 @@ func (e *Endpoint) request(req *http.Request) *http.Request {
 
 // usable tells the answers of a mirror that will do.
 func usable(req *http.Request, resp *http.Response) bool {
-	if req.Header.Get("Range") != "" {
-		return resp.StatusCode == http.StatusPartialContent
+	if want, ok := strings.CutPrefix(req.Header.Get("Range"), "bytes="); ok {
+		first, _, _ := strings.Cut(want, "-")
+		return resp.StatusCode == http.StatusPartialContent && strings.HasPrefix(resp.Header.Get("Content-Range"), "bytes "+first+"-")
 	}
 	return resp.StatusCode == http.StatusOK
 }

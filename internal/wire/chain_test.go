@@ -24,6 +24,9 @@ func at(host string) func(*url.URL) *url.URL {
 	}
 }
 
+// wrongRange stands for 206 with bytes that nobody asked for.
+const wrongRange = -1
+
 func TestChain(t *testing.T) {
 	for _, tt := range []struct {
 		name, method, path, ranged string
@@ -40,6 +43,7 @@ func TestChain(t *testing.T) {
 		{"all broken", "GET", "/x", "", nil, 0, []string{"m1", "m2", "h"}, 0},
 		{"no ranges at the first", "GET", "/x", "bytes=0-1", map[string]int{"m1": 200, "m2": 206}, 0, []string{"m1", "m2"}, 206},
 		{"no ranges anywhere", "GET", "/x", "bytes=0-1", map[string]int{"m1": 200, "m2": 416, "h": 200}, 0, []string{"m1", "m2", "h"}, 200},
+		{"another range", "GET", "/x", "bytes=0-1", map[string]int{"m1": wrongRange, "m2": 206}, 0, []string{"m1", "m2"}, 206},
 		{"what writes", "PUT", "/x", "", map[string]int{"m1": 200, "h": 201}, 0, []string{"h"}, 201},
 		{"what mirrors do not have", "GET", "/private/x", "", map[string]int{"m1": 200, "h": 200}, 0, []string{"h"}, 200},
 		{"broken before", "GET", "/x", "", map[string]int{"m1": 200, "m2": 200}, 1, []string{"m2"}, 200},
@@ -56,14 +60,18 @@ func TestChain(t *testing.T) {
 				if tt.answers[req.URL.Host] == 0 {
 					return nil, errBroken
 				}
-				return answer(req, tt.answers[req.URL.Host], ""), nil
+				code, content := tt.answers[req.URL.Host], "Content-Range: bytes 0-1/2"
+				if code == wrongRange {
+					code, content = 206, "Content-Range: bytes 1-2/3"
+				}
+				return answer(req, code, "", content), nil
 			})
 			clk := newClock()
 			c := wire.New(clk.use(wire.Options{}))
 			chain := wire.Chain(wire.Endpoint{Rewrite: at("m1"), Transport: inner}, wire.Endpoint{Rewrite: at("m2"), Transport: inner}, wire.Endpoint{Transport: inner})
 			tries := c.Tries()
 			for range tt.failures {
-				tries.Again(t.Context())
+				tries.Again(t.Context(), errBroken)
 			}
 			req, err := http.NewRequestWithContext(wire.WithTries(t.Context(), tries), tt.method, "https://h"+tt.path, nil)
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // Retry returns a round tripper that tries again what rt could not do. The
@@ -31,13 +32,12 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
 			return resp, err // what was sent is gone
 		}
-		var again bool
-		if err != nil {
-			again = tries.again(req.Context(), 0)
-		} else {
-			again = tries.again(req.Context(), retryAfter(resp.Header))
+		cause, after := err, time.Duration(0)
+		if err == nil {
+			cause = fmt.Errorf("%s answers %d %s", req.URL.Host, resp.StatusCode, http.StatusText(resp.StatusCode))
+			after = retryAfter(resp.Header)
 		}
-		if !again {
+		if !tries.again(req.Context(), cause, after) {
 			return resp, err
 		}
 		if err == nil {

@@ -31,10 +31,10 @@ func (t *Tries) Progress() { t.failures = 0 }
 // Again takes note of a failure and waits until it is time for another try. It
 // returns false when there is to be none: patience is at its end, or the
 // context.
-func (t *Tries) Again(ctx context.Context) bool { return t.again(ctx, 0) }
+func (t *Tries) Again(ctx context.Context, cause error) bool { return t.again(ctx, cause, 0) }
 
 // again waits no shorter than the server asked for, if patience lasts.
-func (t *Tries) again(ctx context.Context, after time.Duration) bool {
+func (t *Tries) again(ctx context.Context, cause error, after time.Duration) bool {
 	now := t.c.opt.Now()
 	if t.failures++; t.failures == 1 {
 		t.since = now
@@ -52,7 +52,21 @@ func (t *Tries) again(ctx context.Context, after time.Duration) bool {
 		}
 		d = max(d, min(after, maxAfter))
 	}
+	if tell, ok := ctx.Value(noticeKey{}).(func(error, time.Duration)); ok && d >= noticeable && ctx.Err() == nil {
+		tell(cause, d)
+	}
 	return t.c.opt.Sleep(ctx, d) == nil
+}
+
+// noticeable is how long a wait must be for people to be told of it.
+const noticeable = 3 * time.Second
+
+type noticeKey struct{}
+
+// WithNotice has tell called before each longer wait, with what went wrong and
+// how long it will be; from several goroutines when several transfers wait.
+func WithNotice(ctx context.Context, tell func(cause error, wait time.Duration)) context.Context {
+	return context.WithValue(ctx, noticeKey{}, tell)
 }
 
 // pause is how long to wait after n failures: twice as long each time, and a

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -223,7 +224,7 @@ func TestTries(t *testing.T) {
 	})}))
 	tries := c.Tries()
 	for range 3 {
-		if !tries.Again(t.Context()) {
+		if !tries.Again(t.Context(), errBroken) {
 			t.Fatal("no patience")
 		}
 	}
@@ -237,5 +238,34 @@ func TestTries(t *testing.T) {
 	tries.Progress()
 	if _, err := c.Transport().RoundTrip(req); err == nil || requests != 2+5 {
 		t.Errorf("error %v after %d requests; want 5 more", err, requests)
+	}
+}
+
+// TestNotice tells of longer waits only.
+func TestNotice(t *testing.T) {
+	clk := newClock()
+	tries := 0
+	c := wire.New(clk.use(wire.Options{RetryFor: time.Hour, Base: roundTrip(func(req *http.Request) (*http.Response, error) {
+		switch tries++; tries {
+		case 1:
+			return nil, errBroken
+		case 2:
+			return answer(req, 503, "", "Retry-After: 20"), nil
+		}
+		return answer(req, 200, ""), nil
+	})}))
+	var told []string
+	ctx := wire.WithNotice(t.Context(), func(cause error, wait time.Duration) {
+		told = append(told, fmt.Sprintf("%v, %v", cause, wait))
+	})
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://h/x", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Transport().RoundTrip(req); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"h answers 503 Service Unavailable, 20s"}, told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
 	}
 }

@@ -175,8 +175,12 @@ func mismatch(first int64, want, got []byte) error {
 // readError tells where reading stopped. A body that ends early is a line that
 // broke.
 func readError(off int64, err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fault.Errorf(fault.Network, "fetching at byte %d: %w", off, io.ErrUnexpectedEOF)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
 	}
-	return fmt.Errorf("fetching at byte %d: %w", off, err)
+	broke := errors.Is(err, io.ErrUnexpectedEOF)
+	if err = fmt.Errorf("fetching at byte %d: %w", off, err); broke {
+		err = fault.Wrap(fault.Network, err)
+	}
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
@@ -60,6 +61,7 @@ func (a *apply) prepare(ctx context.Context) error {
 		return err
 	}
 	s.figures = s.plan.Figures()
+	debug.FreeOSMemory() // what planning took is not needed while blocks are on their way
 	if a.opt.Transfer.NoFull && s.figures.Copied+s.figures.Kept == 0 {
 		return fault.Errorf(fault.Refused, "nothing of update %s is on this device: all of it would be fetched, which --no-full forbids", s.img.Reference())
 	}

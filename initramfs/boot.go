@@ -46,6 +46,7 @@ type boot struct {
 	state  bootctl.State
 	// readOnly says why the state must not be saved; "" when it can be.
 	readOnly string
+	watched  bool // a watchdog is armed
 	// tried is the slot that the decrement was saved for: a failure from
 	// there on is held against it.
 	tried bootctl.Slot
@@ -169,11 +170,9 @@ func (b *boot) prepare() error {
 	if p, err := os.ReadFile(b.path("/proc/sys/kernel/panic")); err == nil && strings.TrimSpace(string(p)) == "0" {
 		b.setKernel("panic", "5")
 	}
+	b.armWatchdog()
 	if err := b.loadModules(); err != nil {
 		return err
-	}
-	if d := b.cmdline.Watchdog; d > 0 {
-		b.warn(b.sys.ArmWatchdog(d))
 	}
 	return nil
 }
@@ -186,7 +185,19 @@ func (b *boot) setKernel(name, value string) {
 	}
 }
 
-// loadModules loads what the list names, in its order.
+// armWatchdog arms the watchdog that was ordered, once there is one.
+func (b *boot) armWatchdog() {
+	if b.cmdline.Watchdog == 0 || b.watched {
+		return
+	}
+	var err error
+	b.watched, err = b.sys.ArmWatchdog(b.cmdline.Watchdog)
+	b.warn(err)
+}
+
+// loadModules loads what the list names, in its order. The watchdog is armed
+// as soon as its module is there; the one in software only where the machine
+// has none.
 func (b *boot) loadModules() error {
 	list, err := os.ReadFile(b.path(modulesPath))
 	if errors.Is(err, os.ErrNotExist) {
@@ -195,22 +206,52 @@ func (b *boot) loadModules() error {
 	if err != nil {
 		return err
 	}
+	software := ""
 	for line := range strings.Lines(string(list)) {
-		name, optional := strings.CutPrefix(strings.TrimSpace(line), "?")
-		if name == "" || name[0] == '#' {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
 			continue
 		}
-		b.sys.Alive()
-		err := b.sys.LoadModule(b.path(name))
-		if err == nil {
+		if filepath.Base(line) == softdog {
+			software = line
 			continue
 		}
-		if err = fmt.Errorf("loading %s: %w", name, err); !optional {
+		if err := b.loadModule(line); err != nil {
 			return err
 		}
-		b.debug("%v", err)
+		if strings.Contains(line, watchdogDir) {
+			b.armWatchdog()
+		}
 	}
+	if software == "" || b.cmdline.Watchdog == 0 || b.watched {
+		return nil
+	}
+	if err := b.loadModule(software); err != nil {
+		return err
+	}
+	b.armWatchdog()
 	return nil
+}
+
+// Where kernels have their watchdogs, and the one that is a timer only.
+const (
+	watchdogDir = "/drivers/watchdog/"
+	softdog     = "softdog.ko"
+)
+
+// loadModule loads one module; "?" marks one that may fail to load.
+func (b *boot) loadModule(line string) error {
+	name, optional := strings.CutPrefix(line, "?")
+	b.sys.Alive()
+	err := b.sys.LoadModule(b.path(name))
+	if err == nil {
+		return nil
+	}
+	if err = fmt.Errorf("loading %s: %w", name, err); optional {
+		b.debug("%v", err)
+		return nil
+	}
+	return err
 }
 
 // findDisk waits until the boot disk is there and reads its layout.

@@ -398,13 +398,44 @@ func TestRequiredModule(t *testing.T) {
 	}
 }
 
+// The watchdog is armed as soon as there is one, and only when that is
+// ordered. The one in software stands in where the machine has none.
 func TestWatchdog(t *testing.T) {
-	d := installed(t)
-	if f := d.boot(); f.did("watchdog") {
-		t.Error("the watchdog was armed without an order; an image that does not know of it would be reset")
-	}
-	d.cmdline += " abupdate.watchdog=60"
-	if f := d.boot(); !f.did("watchdog 1m0s") {
-		t.Errorf("calls %q; want the watchdog armed", f.calls)
+	const (
+		early = "module /lib/modules/1/kernel/drivers/watchdog/i6300esb.ko"
+		late  = "module /lib/modules/1/kernel/drivers/block/virtio_blk.ko"
+		soft  = "module /lib/modules/1/kernel/drivers/watchdog/softdog.ko"
+	)
+	list := strings.NewReplacer("module ", "?", ";", "\n").Replace(strings.Join([]string{early, soft, late, ""}, ";"))
+	for _, tt := range []struct {
+		name, cmdline string
+		watchdog      string // call that makes it appear
+		want          []string
+	}{
+		{"not ordered", "", early, []string{early, late}},
+		{"not ordered, none there", "", soft, []string{early, late}},
+		{"built in", " abupdate.watchdog=60", "mount devtmpfs", []string{"watchdog 1m0s", early, late}},
+		{"a module", " abupdate.watchdog=60", early, []string{early, "watchdog 1m0s", late}},
+		{"none but the one in software", " abupdate.watchdog=60", soft, []string{early, late, soft, "watchdog 1m0s"}},
+		{"none at all", " abupdate.watchdog=60", "never", []string{early, late, soft}},
+	} {
+		d := installed(t)
+		d.cmdline += tt.cmdline
+		f := d.boot(func(f *fakeSystem) {
+			f.watchdog = tt.watchdog
+			image{"etc/abupdate/modules": list}.put(t, f.root)
+		})
+		var got []string
+		for _, call := range f.calls {
+			if strings.HasPrefix(call, "module ") || strings.HasPrefix(call, "watchdog") {
+				got = append(got, call)
+			}
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s: calls differ (-want +got):\n%s", tt.name, diff)
+		}
+		if f.switched == nil {
+			t.Errorf("%s: no init; log %q", tt.name, f.log)
+		}
 	}
 }

@@ -132,6 +132,7 @@ type fakeSystem struct {
 	restarted recovery.Restart
 	kexec     *kexec // what was gone over to
 	loaded    kexec
+	watchdog  string // see ArmWatchdog
 	line      string // command line, the device's when empty
 }
 
@@ -358,7 +359,14 @@ func (f *fakeSystem) Uptime() time.Duration { return f.clock }
 
 func (f *fakeSystem) Sleep(d time.Duration) { f.clock += d }
 
-func (f *fakeSystem) ArmWatchdog(timeout time.Duration) error { return f.call("watchdog %v", timeout) }
+// ArmWatchdog finds a watchdog once a call that starts with f.watchdog was
+// made.
+func (f *fakeSystem) ArmWatchdog(timeout time.Duration) (bool, error) {
+	if !f.did(f.watchdog) {
+		return false, nil
+	}
+	return true, f.call("watchdog %v", timeout)
+}
 
 func (f *fakeSystem) Alive() {}
 

@@ -183,19 +183,19 @@ func (m *machine) Sleep(d time.Duration) {
 	m.Alive()
 }
 
-func (m *machine) ArmWatchdog(timeout time.Duration) error {
+func (m *machine) ArmWatchdog(timeout time.Duration) (bool, error) {
 	f, err := os.OpenFile("/dev/watchdog", os.O_WRONLY, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("opening the watchdog: %w", err)
+		return false, fmt.Errorf("opening the watchdog: %w", err)
 	}
 	m.watchdog = f
 	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.WDIOC_SETTIMEOUT, int(timeout/time.Second)); err != nil {
-		return fmt.Errorf("setting the watchdog to %v: %w", timeout, err)
+		return true, fmt.Errorf("setting the watchdog to %v: %w", timeout, err)
 	}
-	return nil
+	return true, nil
 }
 
 // Alive pings the watchdog. It is never stopped: the image's init opens it

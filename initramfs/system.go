@@ -56,9 +56,9 @@ type System interface {
 	Uptime() time.Duration
 	// Sleep waits; the watchdog is kept quiet meanwhile.
 	Sleep(d time.Duration)
-	// ArmWatchdog opens the watchdog with the timeout; without one it does
-	// nothing. Alive tells it that the sequence goes on.
-	ArmWatchdog(timeout time.Duration) error
+	// ArmWatchdog opens the watchdog with the timeout and says whether there
+	// is one. Alive tells it that the sequence goes on.
+	ArmWatchdog(timeout time.Duration) (armed bool, err error)
 	Alive()
 
 	// LoadKernel readies another kernel, out of a file below Root, for

@@ -62,15 +62,17 @@ type Info struct {
 	Modules  []Module // in load order, without Data
 }
 
-// DefaultModules returns what a system needs to reach its root: virtio and
-// common disk controllers, verity, squashfs, overlay, and the ESP's file system.
-// The order is the load order. Absent optional ones are built in or not for
-// this kernel.
+// DefaultModules returns what a system needs to reach its root: watchdogs,
+// virtio and common disk controllers, verity, squashfs, overlay, and the ESP's
+// file system. The order is the load order. Absent optional ones are built in
+// or not for this kernel.
 func DefaultModules() []string {
 	return []string{
+		// First what guards the rest; softdog is loaded only where nothing
+		// else does.
+		"?i6300esb", "?iTCO_wdt", "?sp5100_tco", "?wdat_wdt", "?softdog",
 		"?virtio_pci", "?virtio_mmio", "?virtio_blk", "?virtio_scsi", "?virtio_console",
 		"?nvme", "?sd_mod", "?ahci", "?xhci_pci", "?usb_storage", "?uas", "?mmc_block", "?sdhci_pci",
-		"?i6300esb", "?iTCO_wdt",
 		// dm-verity takes the fastest SHA-256 that is there when it starts;
 		// the plain one, which is built in, is five times slower.
 		"?sha256_ssse3", "?sha2_ce", "?sha256_arm64",

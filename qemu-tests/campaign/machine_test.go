@@ -227,7 +227,7 @@ func (m *machine) Console() recovery.Console       { return m }
 func (m *machine) Log(_ bool, line string)         { m.log = append(m.log, line) }
 func (m *machine) Uptime() time.Duration           { return m.clock }
 func (m *machine) Sleep(d time.Duration)           { m.clock += d }
-func (m *machine) ArmWatchdog(time.Duration) error { return nil }
+func (m *machine) ArmWatchdog(time.Duration) (bool, error) { return true, nil }
 func (m *machine) Alive()                          {}
 func (m *machine) Restart(how recovery.Restart)    { m.restart = how }
 func (m *machine) StartKernel() error              { return errors.New("no other kernel") }

@@ -45,6 +45,7 @@ var generic = sync.OnceValues(func() (*garage, error) {
 	return g, set.WriteLayout(filepath.Join(g.dir, "generic"),
 		testimage.Variant{Tag: "good", Version: "2.0", Files: map[string]string{kargsFile: "kargs = ['slottest=two words']\n"}},
 		testimage.Variant{Tag: "garbage", Version: "2.1", Files: map[string]string{"/usr/lib/modules/" + g.kernel.Release + "/vmlinuz": strings.Repeat("no kernel ", 1000)}},
+		testimage.Variant{Tag: "hangs", Version: "2.3", Mode: testimage.Hangs},
 		testimage.Variant{Tag: "panics", Version: "2.2", Files: map[string]string{kargsFile: "kargs = ['rdinit=/gone']\n"}},
 	)
 })

@@ -53,7 +53,23 @@ func live() error {
 	if cfg.Mode != "" {
 		act(cfg.Mode)
 	}
+	keepWatchdog()
 	return a.serve()
+}
+
+// keepWatchdog takes over the watchdog, if there is one, as an init does that
+// knows of it.
+func keepWatchdog() {
+	f, err := os.OpenFile("/dev/watchdog", os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	fmt.Println("guest: took over the watchdog")
+	go func() {
+		for ; ; time.Sleep(5 * time.Second) {
+			f.Write([]byte{0})
+		}
+	}()
 }
 
 // mountMissing mounts what an initramfs may not have handed over.

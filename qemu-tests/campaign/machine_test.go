@@ -223,16 +223,16 @@ func (m *machine) Random(p []byte) error {
 	return nil
 }
 
-func (m *machine) Console() recovery.Console       { return m }
-func (m *machine) Log(_ bool, line string)         { m.log = append(m.log, line) }
-func (m *machine) Uptime() time.Duration           { return m.clock }
-func (m *machine) Sleep(d time.Duration)           { m.clock += d }
+func (m *machine) Console() recovery.Console               { return m }
+func (m *machine) Log(_ bool, line string)                 { m.log = append(m.log, line) }
+func (m *machine) Uptime() time.Duration                   { return m.clock }
+func (m *machine) Sleep(d time.Duration)                   { m.clock += d }
 func (m *machine) ArmWatchdog(time.Duration) (bool, error) { return true, nil }
-func (m *machine) Alive()                          {}
-func (m *machine) Restart(how recovery.Restart)    { m.restart = how }
-func (m *machine) StartKernel() error              { return errors.New("no other kernel") }
-func (m *machine) Write(p []byte) (int, error)     { return len(p), nil }
-func (m *machine) Interactive() bool               { return true }
+func (m *machine) Alive()                                  {}
+func (m *machine) Restart(how recovery.Restart)            { m.restart = how }
+func (m *machine) StartKernel() error                      { return errors.New("no other kernel") }
+func (m *machine) Write(p []byte) (int, error)             { return len(p), nil }
+func (m *machine) Interactive() bool                       { return true }
 func (m *machine) SwitchRoot(string, string, []string, []string) error {
 	m.switched = true
 	return nil

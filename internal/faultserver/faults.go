@@ -21,6 +21,15 @@ func On(f Fault, roles ...Role) Fault {
 	}
 }
 
+// Ranged applies a fault to requests for a range.
+func Ranged(f Fault) Fault {
+	return func(r *Request, a *Answer) {
+		if r.Header.Get("Range") != "" {
+			f(r, a)
+		}
+	}
+}
+
 // Times applies a fault to the first n GETs that come to it.
 func Times(n int, f Fault) Fault { return counted(f, func(i int) bool { return i <= n }) }
 

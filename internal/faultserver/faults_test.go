@@ -47,6 +47,8 @@ func TestFaults(t *testing.T) {
 		{name: "cut at the end is none", fault: fs.Cut(4), ask: "16-19", status: 206, body: "0123"},
 		{name: "dropped", fault: fs.Drop(), broken: true},
 		{name: "redirect", fault: fs.Redirect("http://other/x"), status: 307, body: "{..."},
+		{name: "for ranges", fault: fs.Ranged(fs.Status(416)), ask: "0-3", status: 416, body: "{..."},
+		{name: "for ranges, of the whole", fault: fs.Ranged(fs.Status(416)), status: 200, body: "0123..."},
 		{name: "for others", fault: fs.On(fs.Drop(), fs.Tree, fs.Manifest), status: 200, body: "0123..."},
 		{name: "for these", fault: fs.On(fs.Drop(), fs.Tree, fs.Data), broken: true},
 	} {

@@ -53,6 +53,13 @@ func newDevice(t *testing.T, dir string) *device {
 // ref names what the server has under a tag.
 func (d *device) ref(tag string) string { return d.host + "/os:" + tag }
 
+// A row is what docs/faults.md tells of a fault.
+type row struct {
+	name string   // of the subtest
+	code int      // the exit code
+	says []string // in the message
+}
+
 // A result is how a command ended.
 type result struct {
 	code     int

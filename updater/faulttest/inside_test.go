@@ -46,6 +46,16 @@ func (c *clock) waited(d time.Duration) bool {
 	return false
 }
 
+// total is how long was waited, if one at a time did.
+func (c *clock) total() (d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.slept {
+		d += s
+	}
+	return d
+}
+
 // applyInside is apply in this process, where time is made up: a server that is
 // silent is given up after a moment, and waiting takes none.
 func (d *device) applyInside(t *testing.T, retryFor time.Duration, opt updater.ApplyOptions) (result, *clock) {

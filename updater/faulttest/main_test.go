@@ -1,15 +1,20 @@
 package faulttest_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/abupdate/abupdate/bootctl"
+	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/partitions/disk"
 	"github.com/abupdate/abupdate/updater"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
@@ -143,4 +148,52 @@ func writeSparse(path string, size int64, extents []extent) error {
 		}
 	}
 	return errors.Join(err, f.Close())
+}
+
+// digestIn returns the digest of what has a tag in a layout.
+func digestIn(t *testing.T, layout, tag string) string {
+	t.Helper()
+	var index v1.IndexManifest
+	readJSON(t, filepath.Join(layout, "index.json"), &index)
+	for _, d := range index.Manifests {
+		if d.Annotations["org.opencontainers.image.ref.name"] == tag {
+			return d.Digest.String()
+		}
+	}
+	t.Fatalf("%s has no %s", layout, tag)
+	return ""
+}
+
+func digestOf(t *testing.T, tag string) string { t.Helper(); return digestIn(t, shared.updates, tag) }
+
+// squashfsOf returns the squashfs of an update.
+func squashfsOf(t *testing.T, tag string) []byte {
+	t.Helper()
+	blob := func(digest string) string {
+		return filepath.Join(shared.updates, "blobs", strings.Replace(digest, ":", "/", 1))
+	}
+	var m v1.Manifest
+	readJSON(t, blob(digestOf(t, tag)), &m)
+	for _, l := range m.Layers {
+		if l.MediaType == manifest.SquashfsMediaType {
+			b, err := os.ReadFile(blob(l.Digest.String()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+	}
+	t.Fatalf("update %s has no squashfs", tag)
+	return nil
+}
+
+func readJSON(t *testing.T, path string, v any) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, v)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }

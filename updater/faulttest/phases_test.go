@@ -1,9 +1,6 @@
 package faulttest_test
 
 import (
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -12,7 +9,6 @@ import (
 
 	"github.com/abupdate/abupdate/bootctl"
 	fs "github.com/abupdate/abupdate/internal/faultserver"
-	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/verity"
 )
@@ -41,7 +37,7 @@ var (
 
 // A phaseRow is a moment at which the process ends.
 type phaseRow struct {
-	name string
+	row
 	// at calls hit when the moment has come.
 	at func(w whole, hit func()) fs.Fault
 	// step is the moment instead: the first progress of that step.
@@ -59,27 +55,27 @@ func atData(percent int64) func(whole, func()) fs.Fault {
 }
 
 var phaseRows = []phaseRow{
-	{name: "ping", at: atRequest(fs.Ping)},
-	{name: "manifest", at: atRequest(fs.Manifest)},
-	{name: "config", at: atRequest(fs.Config)},
-	{name: "tree", at: atRequest(fs.Tree)},
-	{name: "half of the tree", at: func(w whole, hit func()) fs.Fault { return fs.On(fs.HookSent(w.tree/2, hit), fs.Tree) }},
-	{name: "first byte of the data", at: atData(0), tree: true},
-	{name: "a quarter of the data", at: atData(25), tree: true},
-	{name: "half of the data", at: atData(50), tree: true},
-	{name: "nearly all of the data", at: atData(99), tree: true},
-	{name: "write", step: "write", tree: true},
-	{name: "read back", step: "read back", tree: true},
-	{name: "commit", step: "commit", tree: true},
+	{row: row{"ping", 130, nil}, at: atRequest(fs.Ping)},
+	{row: row{"manifest", 130, nil}, at: atRequest(fs.Manifest)},
+	{row: row{"config", 130, nil}, at: atRequest(fs.Config)},
+	{row: row{"tree", 130, nil}, at: atRequest(fs.Tree)},
+	{row: row{"half of the tree", 130, nil}, at: func(w whole, hit func()) fs.Fault { return fs.On(fs.HookSent(w.tree/2, hit), fs.Tree) }},
+	{row: row{"first byte of the data", 130, nil}, at: atData(0), tree: true},
+	{row: row{"a quarter of the data", 130, nil}, at: atData(25), tree: true},
+	{row: row{"half of the data", 130, nil}, at: atData(50), tree: true},
+	{row: row{"nearly all of the data", 130, nil}, at: atData(99), tree: true},
+	{row: row{"write", 130, nil}, step: "write", tree: true},
+	{row: row{"read back", 130, nil}, step: "read back", tree: true},
+	{row: row{"commit", 130, nil}, step: "commit", tree: true},
 }
 
 // TestKilled ends the process at each phase. The system that runs is as it
 // was, and the next apply fetches what is missing and no more.
 func TestKilled(t *testing.T) {
 	measure(t)
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		for _, tt := range phaseRows {
-			t.Run(map[syscall.Signal]string{syscall.SIGTERM: "SIGTERM", syscall.SIGKILL: "SIGKILL"}[sig]+" at "+tt.name, func(t *testing.T) {
+	for _, tt := range phaseRows {
+		for name, sig := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGKILL": syscall.SIGKILL} {
+			t.Run(tt.name+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				tt.test(t, sig)
 			})
@@ -182,46 +178,6 @@ func (d *device) missing(t *testing.T) (bytes int64) {
 		}
 	}
 	return bytes
-}
-
-// squashfsOf returns the squashfs of an update.
-func squashfsOf(t *testing.T, tag string) []byte {
-	t.Helper()
-	var index, m struct {
-		Manifests, Layers []struct {
-			MediaType, Digest string
-			Annotations       map[string]string
-		}
-	}
-	read := func(digest string) []byte {
-		b, err := os.ReadFile(filepath.Join(shared.updates, "blobs", strings.Replace(digest, ":", "/", 1)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	b, err := os.ReadFile(filepath.Join(shared.updates, "index.json"))
-	if err == nil {
-		err = json.Unmarshal(b, &index)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range index.Manifests {
-		if d.Annotations["org.opencontainers.image.ref.name"] != tag {
-			continue
-		}
-		if err := json.Unmarshal(read(d.Digest), &m); err != nil {
-			t.Fatal(err)
-		}
-		for _, l := range m.Layers {
-			if l.MediaType == manifest.SquashfsMediaType {
-				return read(l.Digest)
-			}
-		}
-	}
-	t.Fatalf("no update %s", tag)
-	return nil
 }
 
 // checkResumed makes sure that the apply after an interrupted one fetched what

@@ -1,7 +1,6 @@
 package faulttest_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	osexec "os/exec"
@@ -9,8 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/abupdate/abupdate/bootctl"
 	fs "github.com/abupdate/abupdate/internal/faultserver"
@@ -50,84 +47,98 @@ func signUpdates(t *testing.T) {
 // signature returns the document that names the signatures of an update.
 func signature(t *testing.T, tag string) []byte {
 	t.Helper()
-	read := func(path string) []byte {
-		b, err := os.ReadFile(filepath.Join(signed.dir, path))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	var index v1.IndexManifest
-	if err := json.Unmarshal(read("index.json"), &index); err != nil {
+	_, hex, _ := strings.Cut(digestIn(t, signed.dir, tag), ":")
+	_, sig, _ := strings.Cut(digestIn(t, signed.dir, "sha256-"+hex+".sig"), ":")
+	b, err := os.ReadFile(filepath.Join(signed.dir, "blobs", "sha256", sig))
+	if err != nil {
 		t.Fatal(err)
 	}
-	byTag := make(map[string]v1.Hash)
-	for _, d := range index.Manifests {
-		byTag[d.Annotations["org.opencontainers.image.ref.name"]] = d.Digest
-	}
-	h, ok := byTag["sha256-"+byTag[tag].Hex+".sig"]
-	if !ok {
-		t.Fatalf("update %s is not signed", tag)
-	}
-	return read("blobs/sha256/" + h.Hex)
+	return b
+}
+
+// A trustRow is an update for a device that has a key.
+type trustRow struct {
+	row
+	unsigned bool   // the server has no signatures
+	wrong    bool   // the device has another key
+	tag      string // "" is v2
+	faults   func(t *testing.T) []fs.Fault
+}
+
+func (r trustRow) with(f ...fs.Fault) trustRow {
+	r.faults = func(*testing.T) []fs.Fault { return f }
+	return r
+}
+
+var trustRows = []trustRow{
+	{row: row{"signed", 0, nil}},
+	{row: row{"unsigned", 4, []string{"unsigned: no valid signature"}}, unsigned: true},
+	{row: row{"wrong key", 4, []string{"no valid signature by any of", "other.pub"}}, wrong: true},
+	trustRow{row: row{"signature hidden", 4, []string{"unsigned: no valid signature"}}}.with(fs.On(fs.Status(404), fs.SigManifest)),
+	trustRow{row: row{"signature out of reach", 3, []string{"reading the signatures of"}}}.with(fs.On(fs.Status(503), fs.SigManifest)),
+	trustRow{row: row{"flipped byte in the signature", 4, []string{"no valid signature by any of", "vendor.pub"}}}.
+		with(fs.On(fs.FlipAfter(`cosign/signature":"ME`), fs.SigManifest)),
+	trustRow{row: row{"flipped byte in what was signed", 4, []string{"reading the signatures of", "its content has digest"}}}.with(fs.On(fs.Flip(100), fs.Signature)),
+	{row: row{"signature of another update", 4, []string{"no valid signature", "has signed"}}, faults: func(t *testing.T) []fs.Fault {
+		return []fs.Fault{fs.On(fs.Replace(signature(t, "v0")), fs.SigManifest)}
+	}},
+	trustRow{row: row{"flipped byte in the signed manifest", 4, []string{"unsigned: no valid signature"}}}.with(fs.On(fs.FlipAfter(`image.title":"`), fs.Manifest)),
+	{row: row{"older signed version replayed", 6, []string{"version 0.9 is lower than the running 1.0"}}, tag: "v0"},
+	{row: row{"signed version below the floor replayed", 6, []string{"version 1.5 is lower than 1.8, which was confirmed on this device before"}}, tag: "v15"},
 }
 
 // TestTrust applies updates to a device that has a key.
 func TestTrust(t *testing.T) {
 	signUpdates(t)
-	for _, tt := range []struct {
-		name   string
-		dir    string // "" is the signed updates
-		tag    string // "" is v2
-		key    string // "" is the vendor's
-		faults []fs.Fault
-		code   int
-		says   []string
-	}{
-		{name: "signed"},
-		{name: "unsigned", dir: shared.updates, code: 4, says: []string{"unsigned"}},
-		{name: "wrong key", key: signed.other, code: 4, says: []string{"signature"}},
-		{name: "signature hidden", faults: []fs.Fault{fs.On(fs.Status(404), fs.SigManifest)}, code: 4, says: []string{"unsigned"}},
-		{name: "signature out of reach", faults: []fs.Fault{fs.On(fs.Status(503), fs.SigManifest)}, code: 3, says: []string{"FAULT"}},
-		{name: "flipped byte in the signature", faults: []fs.Fault{fs.On(fs.FlipAfter(`cosign/signature":"ME`), fs.SigManifest)}, code: 4, says: []string{"signature"}},
-		{name: "flipped byte in what was signed", faults: []fs.Fault{fs.On(fs.Flip(100), fs.Signature)}, code: 4, says: []string{"digest"}},
-		{name: "signature of another update", faults: []fs.Fault{fs.On(fs.Replace(signature(t, "v0")), fs.SigManifest)}, code: 4, says: []string{"has signed [sha256:"}},
-		{name: "flipped byte in the signed manifest", faults: []fs.Fault{fs.On(fs.FlipAfter(`image.title":"`), fs.Manifest)}, code: 4, says: []string{"unsigned"}},
-		{name: "older signed version replayed", tag: "v0", code: 6, says: []string{"version 0.9 is lower than"}},
-		{name: "signed version below the floor replayed", tag: "v15", code: 6, says: []string{"1.5", "1.8"}},
-	} {
+	for _, tt := range trustRows {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if tt.dir == "" {
-				tt.dir = signed.dir
-			}
-			d := newDevice(t, tt.dir)
-			// What ran here once; a rollback went below it.
-			ut.EditState(t, d.disk, func(s bootctl.State) bootctl.State { s.Floor = "1.8"; return s })
-			d.Set(tt.faults...)
-			if tt.key == "" {
-				tt.key = signed.vendor
-			}
-			if tt.tag == "" {
-				tt.tag = "v2"
-			}
-			got := d.apply(t, "--trust", tt.key+".pub", d.ref(tt.tag))
-			t.Logf("exit code %d: %s", got.code, got.message())
-			if tt.code == 0 {
-				d.checkApplied(t, got, "2.0")
-				return
-			}
-			d.checkFailed(t, got, tt.code, tt.says...)
-			if n := d.Total(fs.Tree, fs.Data).Requests; n > 0 {
-				t.Errorf("%d requests for tree and data before the signature was found wrong", n)
-			}
-			good := fs.New(signed.dir)
-			d.checkFinishes(t, "2.0", "--trust", signed.vendor+".pub", good.Start(t)+"/os:v2")
+			tt.test(t)
 		})
 	}
-	t.Run("no key", func(t *testing.T) {
+	tell(t, trustStories)
+}
+
+func (tt trustRow) test(t *testing.T) {
+	dir, key, tag := signed.dir, signed.vendor, tt.tag
+	if tt.unsigned {
+		dir = shared.updates
+	}
+	if tt.wrong {
+		key = signed.other
+	}
+	if tag == "" {
+		tag = "v2"
+	}
+	d := newDevice(t, dir)
+	// What ran here once; a rollback went below it.
+	ut.EditState(t, d.disk, func(s bootctl.State) bootctl.State { s.Floor = "1.8"; return s })
+	if tt.faults != nil {
+		d.Set(tt.faults(t)...)
+	}
+	got := d.apply(t, "--trust", key+".pub", d.ref(tag))
+	t.Logf("exit code %d: %s", got.code, got.message())
+	if tt.code == 0 {
+		d.checkApplied(t, got, "2.0")
+		return
+	}
+	d.checkFailed(t, got, tt.code, tt.says...)
+	if n := d.Total(fs.Tree, fs.Data).Requests; n > 0 {
+		t.Errorf("%d requests for tree and data before the signature was found wrong", n)
+	}
+	good := fs.New(signed.dir).Start(t)
+	d.checkFinishes(t, "2.0", "--trust", signed.vendor+".pub", good+"/os:v2")
+}
+
+var trustStories = []story{
+	{row{"no key in the folder", 2, []string{"reading trusted keys", "no public key"}}, func(t *testing.T, r row) {
 		d := newDevice(t, signed.dir)
-		d.checkFailed(t, d.apply(t, "--trust", d.home, d.ref("v2")), 2, d.home)
-		d.checkFinishes(t, "2.0", d.ref("v2")) // without --trust nothing is asked for
-	})
+		d.checkFailed(t, d.apply(t, "--trust", d.home, d.ref("v2")), r.code, append(r.says, d.home)...)
+		d.checkFinishes(t, "2.0", d.ref("v2"))
+	}},
+	{row{"no key at all", 0, nil}, func(t *testing.T, _ row) {
+		d := newDevice(t, signed.dir)
+		d.Set(fs.On(fs.FlipAfter(`cosign/signature":"ME`), fs.SigManifest))
+		d.checkApplied(t, d.apply(t, d.ref("v2")), "2.0")
+	}},
 }

@@ -14,7 +14,7 @@ const copyChunk = 1 << 20
 
 // FillSlot copies a whole image into a slot: image, tree, read back, manifest
 // and footer. progress, if not nil, is told the bytes copied.
-func FillSlot(ctx context.Context, w *partitions.SlotWriter, image io.ReaderAt, tree *verity.Tree, manifestRaw []byte, progress func(done int64)) error {
+func FillSlot(ctx context.Context, w *partitions.SlotWriter, image io.ReaderAt, tree *verity.Tree, manifestRaw, signatures []byte, progress func(done int64)) error {
 	if err := w.Begin(); err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func FillSlot(ctx context.Context, w *partitions.SlotWriter, image io.ReaderAt, 
 	if err := w.ReadBack(ctx, tree.RootHash, nil); err != nil {
 		return err
 	}
-	return w.Commit(manifestRaw, nil)
+	return w.Commit(manifestRaw, signatures)
 }
 
 // verifyBlocks checks the blocks in p, the first of which is number i.

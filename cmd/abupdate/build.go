@@ -77,7 +77,7 @@ one of the image's referrers, and "apply" of the image finds it there.
 	fs.StringVar(&opt.Push, "push", "", "registry `REF` to send the update to")
 	fs.StringVar(&opt.TempDir, "temp", "", "working `DIR` (default: beside the output)")
 	fs.IntVar(&jobs, "jobs", 0, "images that are built at the same time (default: one for two processors)")
-	sign.add(cmd)
+	sign.add(cmd.Flags())
 	composeFlags(fs, &opt.Compose)
 	source.registry(fs)
 	source.pack(fs, "layout")

@@ -34,6 +34,7 @@ func newImage(a *app) *cobra.Command {
 		Example: lines(
 			"abupdate image docker://registry.example/os:12.7 -o disk.raw",
 			"abupdate image oci:layout:v1 -o disk.qcow2 --format qcow2 --size 8G",
+			"abupdate image oci:layout:v1 -o disk.raw --trust vendor.pub --sign-key vendor.key",
 			"abupdate image oci:layout:v1 -o disk.raw --recovery none --append quiet --export-boot boot"),
 		Args: exactly("IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -99,6 +100,7 @@ func newInstall(a *app) *cobra.Command {
 type diskFlags struct {
 	opt    install.Options
 	source sourceFlags
+	sign   keyFlags
 }
 
 func (f *diskFlags) add(fs *pflag.FlagSet) {
@@ -106,6 +108,7 @@ func (f *diskFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.opt.Layout, "layout", "", "TOML `FILE` with the sizes of esp, slot, recovery, var, and further partitions")
 	fs.StringVar(&f.opt.Recovery, "recovery", "", "same, none, or the reference of another `IMAGE` (default same)")
 	fs.BoolVar(&f.opt.BothSlots, "both-slots", false, "put the image into slot B too")
+	f.sign.add(fs)
 	addBootFlags(fs, &f.opt.Boot)
 	fs.StringVar(&f.opt.Boot.Export, "export-boot", "", "`DIR` for vmlinuz, initramfs.img and cmdline, to start the kernel directly")
 	f.source.registry(fs)
@@ -117,6 +120,8 @@ func addBootFlags(fs *pflag.FlagSet, opt *install.BootOptions) {
 	fs.StringVar(&opt.Stub, "stub", "", "EFI stub of the selector (default: systemd's; none leaves the ESP empty)")
 	fs.StringVar(&opt.SBKey, "sb-key", "", "sign the selector for Secure Boot with the RSA key in this PEM `FILE`")
 	fs.StringVar(&opt.SBCert, "sb-cert", "", "certificate of that key, which the firmware's db has: PEM or DER `FILE`")
+	fs.StringArrayVar(&opt.Trust, "trust", nil, "`PUB` file or folder of public keys for the initramfs, which then starts only what one of them signed; may be repeated")
+	fs.BoolVar(&opt.AllowLocal, "allow-local", false, "let an initramfs with keys start unsigned slots too: those that a device makes of ordinary images")
 	fs.StringArrayVar(&opt.Append, "append", nil, "add `ARGS` to the kernel's command line; may be repeated")
 	fs.BoolVar(&opt.Quiet, "quiet-boot", false, "keep the kernel's messages off the console")
 }
@@ -125,6 +130,9 @@ func (f *diskFlags) options(a *app, ref string) (install.Options, error) {
 	opt := f.opt
 	opt.Ref, opt.Progress = ref, a.progress.report
 	var err error
+	if opt.SignKeys, err = f.sign.read(a.stderr); err != nil {
+		return opt, err
+	}
 	opt.Source, err = f.source.options()
 	return opt, err
 }
@@ -136,6 +144,9 @@ func printInstalled(w io.Writer, in *install.Installed) {
 	fmt.Fprintf(w, "initramfs\t%s\n", bytesText(in.InitramfsBytes))
 	if in.LoaderBytes != 0 {
 		fmt.Fprintf(w, "selector\t%s\n", bytesText(in.LoaderBytes))
+	}
+	for _, id := range in.Trusted {
+		fmt.Fprintf(w, "trusted key\t%s\n", id)
 	}
 	fmt.Fprintf(w, "command line\t%s\n", in.Cmdline)
 	if in.BootDir != "" {

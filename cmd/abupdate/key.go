@@ -173,7 +173,7 @@ into the slot, so that an initramfs with the old key starts what the new one sig
 			})
 		},
 	}
-	sign.add(cmd)
+	sign.add(cmd.Flags())
 	cmd.Flags().StringVarP(&output, "output", "o", "", "`FILE"+trust.ListSuffix+"` to make")
 	return cmd
 }
@@ -215,7 +215,7 @@ already does not do so again.
 			return a.print(map[string]string{"digest": digest}, func(w io.Writer) { fmt.Fprintf(w, "signed\t%s\n", digest) })
 		},
 	}
-	sign.add(cmd)
+	sign.add(cmd.Flags())
 	source.registry(cmd.Flags())
 	return cmd
 }

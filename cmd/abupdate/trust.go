@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/abupdate/abupdate/internal/fault"
@@ -36,8 +37,8 @@ func printSignatures(w io.Writer, what string, st updater.SignatureStatus) {
 // keyFlags are those of commands that sign.
 type keyFlags struct{ files []string }
 
-func (f *keyFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.files, "sign-key", nil, "private `KEY` file to sign with; may be repeated (password in "+keys.PasswordVariable+")")
+func (f *keyFlags) add(fs *pflag.FlagSet) {
+	fs.StringArrayVar(&f.files, "sign-key", nil, "private `KEY` file to sign with; may be repeated (password in "+keys.PasswordVariable+")")
 }
 
 // read reads the keys; prompts go to w.

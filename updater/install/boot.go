@@ -76,7 +76,9 @@ func (in *installer) bootFiles() (*bootFiles, error) {
 func (b *bootFiles) build(t tools, release string, modules build.ModuleSource, osRelease string) error {
 	var buf bytes.Buffer
 	var err error
-	if b.info, err = build.Initramfs(&buf, build.Options{Init: t.init, Release: release, Source: modules, Kargs: b.kargs}); err != nil {
+	if b.info, err = build.Initramfs(&buf, build.Options{
+		Init: t.init, Release: release, Source: modules, Kargs: b.kargs, Config: t.trust.config, Extra: t.trust.files,
+	}); err != nil {
 		return fmt.Errorf("making the initramfs: %w", err)
 	}
 	b.initramfs = buf.Bytes()

@@ -15,6 +15,7 @@ import (
 	"github.com/abupdate/abupdate/partitions/disk"
 	"github.com/abupdate/abupdate/updater"
 	"github.com/abupdate/abupdate/updater/compose"
+	"github.com/abupdate/abupdate/updater/trust/keys"
 )
 
 // Options says what to install, and how the disk is laid out.
@@ -31,6 +32,9 @@ type Options struct {
 	Recovery  string
 	BothSlots bool // slot B gets the image too
 	Boot      BootOptions
+	// SignKeys sign the manifests of the slots that are filled, for an
+	// initramfs that has keys.
+	SignKeys []*keys.Private
 
 	Source   updater.SourceOptions
 	Progress updater.Progress
@@ -55,6 +59,8 @@ type Installed struct {
 	LoaderBytes    int64          `json:"loader_bytes,omitempty"`
 	BootDir        string         `json:"boot_dir,omitempty"`
 	Dropped        map[string]int `json:"dropped_xattrs,omitempty"`
+	// Trusted are the IDs of the keys in the initramfs.
+	Trusted []string `json:"trusted,omitempty"`
 }
 
 // installer is one running installation.
@@ -152,6 +158,12 @@ func start(ctx context.Context, opt Options) (*installer, error) {
 	}
 	if in.tools, err = findTools(opt.Boot, in.source.Architecture()); err != nil {
 		return nil, errors.Join(err, in.source.Close())
+	}
+	if err := in.tools.trust.check(opt.Boot, opt.SignKeys); err != nil {
+		return nil, errors.Join(err, in.source.Close())
+	}
+	for _, k := range in.tools.trust.keys {
+		in.result.Trusted = append(in.result.Trusted, k.ID)
 	}
 	return in, nil
 }

@@ -83,8 +83,12 @@ func (in *installer) finish(ctx context.Context, w *partitions.SlotWriter, made 
 	if err != nil {
 		return err
 	}
+	sealed, err := updater.Seal(raw, in.opt.SignKeys)
+	if err != nil {
+		return err
+	}
 	w.Attach(made.Plan.Layers)
-	return w.Commit(raw, nil)
+	return w.Commit(raw, sealed)
 }
 
 // golden fills the recovery slot with an image of its own.
@@ -153,7 +157,7 @@ func (in *installer) copySlot(ctx context.Context, to bootctl.Slot) error {
 	}
 	w.Attach(layers)
 	size := content.Footer.ImageBytes
-	err = updater.FillSlot(ctx, w, from, tree, content.ManifestRaw,
+	err = updater.FillSlot(ctx, w, from, tree, content.ManifestRaw, content.Signatures,
 		func(n int64) { in.opt.Progress.Report(updater.StepCopy, n, size) })
 	if err != nil {
 		return err

@@ -20,6 +20,11 @@ type BootOptions struct {
 	// SBKey and SBCert are the files that the UKI is signed with for Secure
 	// Boot; "" for not at all.
 	SBKey, SBCert string
+	// Trust are files and folders with public keys for the initramfs, which
+	// then starts only what one of them has signed; AllowLocal lets it start
+	// unsigned slots all the same, and refuse those that are wrongly signed.
+	Trust      []string
+	AllowLocal bool
 	// Append is added to the kernel's command line.
 	Append []string
 	// Quiet keeps the kernel's messages off the console.
@@ -38,6 +43,7 @@ const installedInit = "/usr/lib/abupdate/abinit"
 type tools struct {
 	init, stub []byte        // no stub: no UKI
 	signer     *build.Signer // nil: the UKI is not signed
+	trust      baked
 }
 
 // findTools reads them, so that a missing one is known before a disk is made.
@@ -49,6 +55,9 @@ func findTools(opt BootOptions, arch string) (tools, error) {
 	}
 	if t.init, err = os.ReadFile(init); err != nil {
 		return t, fault.Errorf(fault.Usage, "reading the initramfs's init: %w", err)
+	}
+	if t.trust, err = readTrust(opt); err != nil {
+		return t, err
 	}
 	if t.signer, err = readSigner(opt); err != nil || opt.Stub == StubNone {
 		return t, err

@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -155,7 +154,7 @@ func (l *lazyAuth) login(ctx context.Context) (http.RoundTripper, error) {
 	}
 	rt, err := shake(ctx, l.repo, l.opt, transport.PullScope, l.rt)
 	if err != nil {
-		return nil, lasting(err)
+		return nil, lasting(bare(err))
 	}
 	l.rt, l.done = rt, true
 	return rt, nil
@@ -187,8 +186,7 @@ func shake(ctx context.Context, repo name.Repository, opt Options, action string
 
 // bare takes away what http.Client puts around an error: the caller says where.
 func bare(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) && errors.Is(err, u) {
+	if u, ok := err.(*url.Error); ok {
 		return u.Err
 	}
 	return err

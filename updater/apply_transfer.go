@@ -57,11 +57,12 @@ func (a *apply) prepare(ctx context.Context) error {
 	if s.remote, err = s.open(ctx, &opt); err != nil {
 		return err
 	}
+	debug.FreeOSMemory() // planning takes most
 	if s.plan, err = transfer.New(ctx, s.tree, target, others, opt); err != nil {
 		return err
 	}
 	s.figures = s.plan.Figures()
-	debug.FreeOSMemory() // what planning took is not needed while blocks are on their way
+	debug.FreeOSMemory() // and needs no room when blocks are on their way
 	if a.opt.Transfer.NoFull && s.figures.Copied+s.figures.Kept == 0 {
 		return fault.Errorf(fault.Refused, "nothing of update %s is on this device: all of it would be fetched, which --no-full forbids", s.img.Reference())
 	}

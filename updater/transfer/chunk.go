@@ -43,12 +43,16 @@ type chunk struct {
 	kinds  [chunkBlocks]kind
 }
 
-func newChunk() *chunk {
+// newChunk makes one with room for so many blocks, at most chunkBlocks.
+func newChunk(blocks int64) *chunk {
 	return &chunk{
-		buf:  make([]byte, chunkBytes),
-		want: make([]byte, chunkBlocks*verity.HashSize), got: make([]byte, chunkBlocks*verity.HashSize),
+		buf:  make([]byte, blocks*verity.BlockSize),
+		want: make([]byte, blocks*verity.HashSize), got: make([]byte, blocks*verity.HashSize),
 	}
 }
+
+// room is how many blocks it has room for.
+func (c *chunk) room() int64 { return int64(len(c.buf)) / verity.BlockSize }
 
 // bytes returns the room of blocks.
 func (c *chunk) bytes(r delta.Range) []byte {

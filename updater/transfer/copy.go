@@ -56,7 +56,7 @@ func (c *copying) fail(err error) {
 }
 
 func (c *copying) work(ctx context.Context) error {
-	ch := newChunk()
+	ch := newChunk(chunkBlocks)
 	for c.take(ch) {
 		if err := context.Cause(ctx); err != nil {
 			return err

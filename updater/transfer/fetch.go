@@ -51,7 +51,7 @@ func (r *run) fetchAll(ctx context.Context, missing []delta.Range) error {
 	if err != nil {
 		return err
 	}
-	return r.fetch(ctx, body, delta.Range{End: missing[len(missing)-1].End}, missing)
+	return r.fetch(ctx, newChunk(fetchBlocks), body, delta.Range{End: missing[len(missing)-1].End}, missing)
 }
 
 // fetchRanges fetches the missing blocks in ranges.
@@ -63,12 +63,16 @@ func (r *run) fetchRanges(ctx context.Context, missing []delta.Range) error {
 		r.ranges.Add(int64(len(ranges)))
 		ranges, inFlight = split(missing, len(missing)+int(r.blocks.Blocks/leastPart)), workers()
 	}
-	todo := make(chan delta.Range)
+	todo, step := make(chan delta.Range), int64(fetchBlocks)
+	if r.opt.Near {
+		step = chunkBlocks
+	}
 	var wg sync.WaitGroup
 	for range min(inFlight, len(ranges)) {
 		wg.Go(func() {
+			c := newChunk(step)
 			for part := range todo {
-				if err := r.fetchPart(ctx, part, missing); err != nil {
+				if err := r.fetchPart(ctx, c, part, missing); err != nil {
 					cancel(err) // the first counts
 				}
 			}
@@ -85,7 +89,7 @@ func (r *run) fetchRanges(ctx context.Context, missing []delta.Range) error {
 	return context.Cause(ctx)
 }
 
-func (r *run) fetchPart(ctx context.Context, part delta.Range, missing []delta.Range) error {
+func (r *run) fetchPart(ctx context.Context, c *chunk, part delta.Range, missing []delta.Range) error {
 	off := part.First * verity.BlockSize
 	if !r.opt.Near {
 		r.ranges.Add(1)
@@ -94,22 +98,18 @@ func (r *run) fetchPart(ctx context.Context, part delta.Range, missing []delta.R
 	if err != nil {
 		return fmt.Errorf("fetching at byte %d: %w", off, err)
 	}
-	return r.fetch(ctx, body, part, missing)
+	return r.fetch(ctx, c, body, part, missing)
 }
 
 // fetch reads a part of the image from body, and writes what is missing of it.
-func (r *run) fetch(ctx context.Context, body io.ReadCloser, part delta.Range, missing []delta.Range) (err error) {
+func (r *run) fetch(ctx context.Context, c *chunk, body io.ReadCloser, part delta.Range, missing []delta.Range) (err error) {
 	defer func() {
 		if cerr := body.Close(); err == nil {
 			err = cerr
 		}
 	}()
 	in := &counter{body, &r.fetched}
-	at, step := part.First, int64(fetchBlocks)
-	if r.opt.Near {
-		step = chunkBlocks
-	}
-	c := newChunk()
+	at := part.First
 	for _, m := range within(missing, part) {
 		if n, err := io.CopyN(io.Discard, in, (m.First-at)*verity.BlockSize); err != nil {
 			return readError(at*verity.BlockSize+n, err)
@@ -118,7 +118,7 @@ func (r *run) fetch(ctx context.Context, body io.ReadCloser, part delta.Range, m
 			if err := context.Cause(ctx); err != nil {
 				return err
 			}
-			c.begin(delta.Range{First: at, End: min(at+step, m.End)})
+			c.begin(delta.Range{First: at, End: min(at+c.room(), m.End)})
 			if n, err := io.ReadFull(in, c.bytes(c.Range)); err != nil {
 				return readError(at*verity.BlockSize+int64(n), err)
 			}

@@ -25,6 +25,7 @@ type Update struct {
 	Architecture string // for the platform in index.json; "" leaves it out
 	Squashfs     UpdateFile
 	Tree         UpdateFile
+	Layers       []byte            // the list of the image's layers; nil for none
 	Annotations  map[string]string // of the manifest
 	Subject      *v1.Descriptor    // the image it was built from, when known
 }
@@ -63,6 +64,13 @@ func WriteUpdate(ctx context.Context, dir, tag string, u Update) (digest string,
 			return "", err
 		}
 		desc.MediaType = l.mt
+		m.Layers = append(m.Layers, desc)
+	}
+	if u.Layers != nil {
+		desc := describe(manifest.LayersMediaType, u.Layers)
+		if err := writeFile(filepath.Join(blobs, desc.Digest.Hex), u.Layers); err != nil {
+			return "", err
+		}
 		m.Layers = append(m.Layers, desc)
 	}
 	doc, err := json.Marshal(m)

@@ -63,6 +63,7 @@ func (b *Built) deliverUpdate(ctx context.Context, out *output, img *oci.Image, 
 		Architecture: m.Architecture,
 		Squashfs:     oci.UpdateFile{Path: squashfs, Take: true},
 		Tree:         oci.UpdateFile{Path: tree, Take: true},
+		Layers:       made.Plan.Layers,
 		Annotations:  annotations(*m),
 		Subject:      subject(img),
 	})

@@ -55,7 +55,7 @@ type FoundSignature struct {
 
 // A Blob is one document or layer of an OCI artifact.
 type Blob struct {
-	Role      string `json:"role"` // "config", "squashfs", "hash tree", "layer" or "subject"
+	Role      string `json:"role"` // "config", "squashfs", "hash tree", "list of layers", "layer" or "subject"
 	MediaType string `json:"media_type"`
 	Digest    string `json:"digest"`
 	Bytes     int64  `json:"bytes"`
@@ -131,6 +131,8 @@ func (in *Inspected) describeOCI(img *oci.Image) error {
 			role = "squashfs"
 		case manifest.TreeMediaType:
 			role = "hash tree"
+		case manifest.LayersMediaType:
+			role = "list of layers"
 		}
 		in.Blobs = append(in.Blobs, blob(role, l))
 	}

@@ -1,9 +1,13 @@
 package updater
 
 import (
+	"context"
+	"crypto/sha256"
 	"fmt"
+	"io"
 
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/internal/unsquash"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/partitions"
@@ -79,11 +83,56 @@ func (a *apply) checkRunning(content *partitions.SlotContent) error {
 	return nil
 }
 
-// countLocal says what was taken from the running slot, or would be.
-func (a *apply) countLocal(done *Applied) {
-	s, ok := a.source.(*imageSource)
-	if !ok || s.plan == nil {
-		return
+// A list of layers is fetched with an update if it has at most one byte for so
+// many of the image, or is small by itself: what it may save later must not
+// cost much now.
+const (
+	layersShare = 1000
+	layersSmall = 16 << 10
+)
+
+// listBytes is the size of the list of layers that is fetched with an update, 0
+// for none.
+func (s *updateSource) listBytes() int64 {
+	most := min(partitions.MaxLayers, max(s.desc.ImageBytes/layersShare, layersSmall))
+	for _, l := range s.img.Layers() {
+		if string(l.MediaType) == manifest.LayersMediaType && s.desc.Layers != "" && l.Size <= most {
+			return l.Size
+		}
 	}
-	done.LocalLayers, done.LocalBytes, done.FetchedBytes = s.plan.LocalLayers, s.plan.LocalBytes, s.phase.fetched()
+	return 0
+}
+
+// layers fetches the list of the layers that an update was made of, for the
+// ordinary image that may follow it. Nil is no fault.
+func (s *updateSource) layers(ctx context.Context) []byte {
+	if s.listBytes() == 0 {
+		return nil
+	}
+	r, _, err := s.img.Blob(ctx, manifest.LayersMediaType)
+	if err != nil {
+		return nil
+	}
+	defer r.Close()
+	list, err := io.ReadAll(r)
+	s.metadata += int64(len(list))
+	if err != nil || fmt.Sprintf("%x", sha256.Sum256(list)) != s.desc.Layers {
+		return nil
+	}
+	return list
+}
+
+// countLocal says what an ordinary image took from the running slot, or would
+// take, and what a dry run of an update leaves out of what is fetched.
+func (a *apply) countLocal(done *Applied) {
+	switch s := a.source.(type) {
+	case *updateSource:
+		if a.opt.DryRun {
+			done.MetadataBytes += s.listBytes()
+		}
+	case *imageSource:
+		if s.plan != nil {
+			done.LocalLayers, done.LocalBytes, done.FetchedBytes = s.plan.LocalLayers, s.plan.LocalBytes, s.phase.fetched()
+		}
+	}
 }

@@ -70,7 +70,7 @@ func (s *updateSource) fill(ctx context.Context, w target, progress Progress) (*
 	if err != nil {
 		return nil, fmt.Errorf("writing update %s: %w", s.img.Reference(), err)
 	}
-	return &filled{tree: s.tree, manifest: *s.desc, raw: s.raw, placed: true, kept: s.figures.Kept}, nil
+	return &filled{tree: s.tree, manifest: *s.desc, raw: s.raw, layers: s.layers(ctx), placed: true, kept: s.figures.Kept}, nil
 }
 
 // blob opens the squashfs to be read from its start.

@@ -99,7 +99,7 @@ func TestApplyFetchesTheDifference(t *testing.T) {
 	if got.FetchedBytes != dry.FetchedBytes || got.CopiedBytes != dry.CopiedBytes || got.FetchedRanges != dry.FetchedRanges {
 		t.Errorf("Apply() = %+v; the dry run said %+v", got, dry)
 	}
-	meta := srv.Total(fs.Tree, fs.Config, fs.Manifest)
+	meta := srv.Total(fs.Tree, fs.Config, fs.Manifest, fs.Layer)
 	if got.MetadataBytes != meta.Bytes {
 		t.Errorf("Apply() says %d bytes of metadata; the server gave %d", got.MetadataBytes, meta.Bytes)
 	}

@@ -20,6 +20,7 @@ const (
 	ConfigMediaType   = "application/vnd.abupdate.manifest.v1+json"
 	SquashfsMediaType = "application/vnd.abupdate.squashfs.v1"
 	TreeMediaType     = "application/vnd.abupdate.verity.v1"
+	LayersMediaType   = "application/vnd.abupdate.layers.v1" // the list of layers; not every update has one
 )
 
 // FormatVersion is the version of the document that this package writes.

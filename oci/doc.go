@@ -6,14 +6,24 @@
 //
 // # Sources
 //
-// An image comes from a registry, an OCI image layout (a directory, or a tar of
-// one) or a docker-archive. Local sources are read in place and need no room on
-// disk: an archive's members are found once and then read where they stand;
-// only a compressed archive is unpacked into a spool first. A registry's blobs
-// stream, and go on with ranges when the connection breaks. A layer of it that
-// must be read again is downloaded into a spool first: resumed, compared with
-// its digest, one layer at a time, and only where there is room. Spooled files
-// lose their names as soon as they are whole.
+// An image comes from a registry, an OCI image layout (a directory, a tar of
+// one, or a directory on a web server) or a docker-archive. Local sources are
+// read in place and need no room on disk: an archive's members are found once
+// and then read where they stand; only a compressed archive is unpacked into a
+// spool first. Remote blobs stream, and go on with ranges when the connection
+// breaks. A layer that must be read again is downloaded into a spool first:
+// resumed, compared with its digest, one layer at a time, and only where there
+// is room. Spooled files lose their names as soon as they are whole.
+//
+// How patient requests are, what they take of the line, mirrors and
+// certificates is for internal/wire. Credentials go to the host that they are
+// for and nowhere else, also when it redirects.
+//
+// The blobs of an update are read in pieces as well (Ranges), which nobody can
+// compare with a digest: who reads them checks blocks. Other manifests of a
+// repository or layout are found by the image that they belong to (Referrers,
+// Sibling): by the registry's API, by the list that pushers keep under a tag
+// where it has none, by the manifests in index.json of a layout.
 //
 // Every byte is checked inside Read: a blob's reader gives io.EOF only when
 // size and digest were right. A layer is always read to its end, beyond the

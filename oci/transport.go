@@ -95,7 +95,8 @@ func endpoints(repo name.Repository, opt Options) ([]wire.Endpoint, error) {
 // mirrorOf returns what a repository is called at a mirror, and whether that
 // is spoken to without TLS.
 func mirrorOf(repo name.Repository, mirror string, opt Options) (name.Repository, bool, error) {
-	host, path, plain := splitMirror(mirror, opt)
+	scheme, host, path := splitMirror(mirror)
+	plain := scheme == "http" || scheme == "" && opt.plain(host)
 	var how []name.Option
 	if plain {
 		how = append(how, name.Insecure)
@@ -110,15 +111,17 @@ func mirrorOf(repo name.Repository, mirror string, opt Options) (name.Repository
 	return r, plain, nil
 }
 
-// splitMirror reads [http://]HOST[:PORT][/PATH].
-func splitMirror(mirror string, opt Options) (host, path string, plain bool) {
-	rest, plain := strings.CutPrefix(mirror, "http://")
-	rest = strings.TrimRight(strings.TrimPrefix(rest, "https://"), "/")
-	host, path, _ = strings.Cut(rest, "/")
+// splitMirror reads [SCHEME://]HOST[:PORT][/PATH].
+func splitMirror(mirror string) (scheme, host, path string) {
+	scheme, rest, ok := strings.Cut(mirror, "://")
+	if !ok {
+		scheme, rest = "", mirror
+	}
+	host, path, _ = strings.Cut(strings.TrimRight(rest, "/"), "/")
 	if path != "" {
 		path = "/" + path
 	}
-	return host, path, plain || opt.plain(host)
+	return scheme, host, path
 }
 
 // pulling returns the way to a repository: it shakes hands when it is needed

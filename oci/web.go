@@ -38,13 +38,15 @@ func resolveWeb(ctx context.Context, ref Reference, opt Options) (*Image, error)
 func webEndpoints(base *url.URL, opt Options) []wire.Endpoint {
 	var all []wire.Endpoint
 	for _, m := range opt.host(base.Host).Mirrors {
-		host, path, plain := splitMirror(m, opt)
-		scheme := "https"
-		if plain {
-			scheme = "http"
+		scheme, host, path := splitMirror(m)
+		if scheme == "" {
+			scheme = "https"
+			if opt.Insecure || opt.host(host).Insecure {
+				scheme = "http"
+			}
 		}
 		all = append(all, wire.Endpoint{
-			Transport: fetching(host, base.Path, plain, opt),
+			Transport: fetching(host, path+base.Path, scheme == "http", opt),
 			Rewrite: func(u *url.URL) *url.URL {
 				return &url.URL{Scheme: scheme, Host: host, Path: path + u.Path}
 			},

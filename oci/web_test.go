@@ -254,8 +254,8 @@ func TestMirrors(t *testing.T) {
 		mirrors []string
 		want    []string // asked, each once
 	}{
-		{"web", "https://web.example/path:v1", []string{missing, fine}, []string{"missing", "fine"}},
-		{"web, the original last", "http://" + serve(t, dir, note("original", 0)) + "/path:v1", []string{dead, missing}, []string{"missing", "original"}},
+		{"web", "https://web.example/path:v1", []string{"http://" + missing, "http://" + fine + "/"}, []string{"missing", "fine"}},
+		{"web, the original last", "http://" + serve(t, dir, note("original", 0)) + "/path:v1", []string{dead, "https://" + fine, "http://" + missing}, []string{"missing", "original"}},
 		{"registry", reg.host + "/demo:v1", []string{missing, dead}, []string{"missing"}},
 		{"another registry", "docker://registry.example/demo:v1", []string{missing, reg.host}, []string{"missing"}},
 	} {

@@ -147,7 +147,7 @@ var docsIntro = func() string {
 		"| `limit_rate`, `low_speed` | as --limit-rate and --low-speed: `\"500K\"` |\n" +
 		"| `[registries.\"HOST[:PORT]\"]` | what is special about one host, also of `https://` references; a drop-in replaces all of it |\n" +
 		"| `ca` | there: PEM file of certificates to trust besides the system's |\n" +
-		"| `mirrors` | there: list of `\"HOST[:PORT][/PATH]\"` to try in order before the host itself, which has the same repositories below PATH |\n" +
+		"| `mirrors` | there: list of `\"[http://]HOST[:PORT][/PATH]\"` to try in order before the host itself, which has the same repositories below PATH |\n" +
 		"| `insecure` | there: speak plain HTTP to this host |\n\n" +
 		"Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. Credentials come from `auth.json` beside `config.toml`, which\n" +
 		"has the format of docker's `config.json` without helpers (keys may be HOST or HOST/PATH), then from what `docker login` and\n" +

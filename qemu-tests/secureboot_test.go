@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/abupdate/abupdate/internal/testimage"
 	"github.com/abupdate/abupdate/internal/vm"
 )
 
@@ -24,15 +25,25 @@ func TestSecureBoot(t *testing.T) {
 		g.wantBoot("a", "1.0")
 		g.wantEnforced()
 	})
-	t.Run("signed, the slot has another kernel", func(t *testing.T) {
+	t.Run("a slot with another kernel, signed as well", func(t *testing.T) {
 		t.Parallel()
 		other := genericGarage(t)
 		d := secureDevice(t, "--sb-key", snakeoil(t), "--sb-cert", vm.SecureBootCert)
-		d.host("apply", other.image("good"))
+		d.host("apply", signedKernel(t, other))
 		g := start(t, d.cfg)
-		g.wantBoot("b", "2.0") // Debian's kernels trust each other
+		g.wantBoot("b", "2.5")
 		g.wantKernel(other.kernel.Release)
 		g.wantEnforced()
+	})
+	t.Run("a slot with another kernel that db does not know", func(t *testing.T) {
+		t.Parallel()
+		other := genericGarage(t) // signed by Debian
+		d := secureDevice(t, "--sb-key", snakeoil(t), "--sb-cert", vm.SecureBootCert)
+		d.host("apply", other.image("good"))
+		g := start(t, d.cfg)
+		if _, err := g.Expect(deadline(t, bootTime), regexp.MustCompile(`slot b: .* locked down and knows no key that the new one is signed with`)); err != nil {
+			t.Fatal(err)
+		}
 	})
 	t.Run("unsigned", func(t *testing.T) {
 		t.Parallel()
@@ -42,6 +53,32 @@ func TestSecureBoot(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// signedKernel is an image with the generic kernel, signed with a key in db in
+// place of Debian's.
+func signedKernel(t *testing.T, other *garage) string {
+	t.Helper()
+	f, dir := fixture(t), t.TempDir()
+	k := *other.kernel
+	k.Image = filepath.Join(dir, "vmlinuz")
+	copyFile(t, other.kernel.Image, k.Image)
+	for _, args := range [][]string{
+		{"sbattach", "--remove", k.Image},
+		{"sbsign", "--key", snakeoil(t), "--cert", vm.SecureBootCert, "--output", k.Image, k.Image},
+	} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q (Debian package sbsigntool): %v\n%s", args, err, out)
+		}
+	}
+	set, err := testimage.New(&k, f.bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := set.WriteLayout(filepath.Join(dir, "images"), testimage.Variant{Tag: "signed", Version: "2.5"}); err != nil {
+		t.Fatal(err)
+	}
+	return "oci:" + filepath.Join(dir, "images") + ":signed"
 }
 
 func (g *guest) wantEnforced() {

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/wire"
@@ -64,10 +66,24 @@ func download(ctx context.Context, client *http.Client, url, path string, desc v
 	req.BufferSize = 128 << 10
 	req.SetChecksum(h, want, true)
 	req.RateLimiter = progress
-	gc := &grab.Client{HTTPClient: client, UserAgent: userAgent}
+	gc := &grab.Client{HTTPClient: closedRanges{client, desc.Size}, UserAgent: userAgent}
 	resp := gc.Do(req.WithContext(ctx))
 	err = resp.Err()
 	return resp.DidResume, err
+}
+
+// closedRanges gives an end to the range that grab leaves open: some registries
+// answer 416 to an open one.
+type closedRanges struct {
+	client *http.Client
+	size   int64
+}
+
+func (c closedRanges) Do(req *http.Request) (*http.Response, error) {
+	if r := req.Header.Get("Range"); strings.HasSuffix(r, "-") {
+		req.Header.Set("Range", r+strconv.FormatInt(c.size-1, 10))
+	}
+	return c.client.Do(req)
 }
 
 // classify turns an error of grab's into one that names the blob.

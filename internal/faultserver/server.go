@@ -2,7 +2,10 @@ package faultserver
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -37,12 +40,27 @@ func New(dir string) *Server { return &Server{dir: dir, release: make(chan struc
 func (s *Server) Start(tb testing.TB) (host string) {
 	tb.Helper()
 	srv := httptest.NewServer(s)
+	s.closeAfter(tb, srv)
+	return strings.TrimPrefix(srv.URL, "http://")
+}
+
+// StartTLS is Start with TLS, and returns also the PEM of the certificate that
+// a client has to trust.
+func (s *Server) StartTLS(tb testing.TB) (host string, ca []byte) {
+	tb.Helper()
+	srv := httptest.NewUnstartedServer(s)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not
+	srv.StartTLS()
+	s.closeAfter(tb, srv)
+	return strings.TrimPrefix(srv.URL, "https://"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+}
+
+func (s *Server) closeAfter(tb testing.TB, srv *httptest.Server) {
 	tb.Cleanup(func() {
 		s.Release()
 		srv.CloseClientConnections()
 		srv.Close()
 	})
-	return strings.TrimPrefix(srv.URL, "http://")
 }
 
 // Set says what goes wrong from now on; without faults all is well again.

@@ -1,6 +1,8 @@
 package faultserver_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -244,5 +246,24 @@ func TestTokens(t *testing.T) {
 	}
 	if r := s.get(t, "/x/index.json"); r.status != 200 {
 		t.Errorf("the web server wants a token: %d", r.status)
+	}
+}
+
+func TestTLS(t *testing.T) {
+	s := newSite(t)
+	host, ca := s.StartTLS(t)
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ca) {
+		t.Fatalf("no certificate in %q", ca)
+	}
+	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	defer c.CloseIdleConnections()
+	resp, err := c.Get("https://" + host + "/index.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Errorf("GET = %d; want 200", resp.StatusCode)
 	}
 }

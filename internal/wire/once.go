@@ -32,8 +32,14 @@ func (c *Client) transport() *http.Transport {
 		TLSHandshakeTimeout:   tlsTimeout,
 		ResponseHeaderTimeout: headerTimeout,
 		ExpectContinueTimeout: time.Second,
+		HTTP2:                 &http.HTTP2Config{MaxReceiveBufferPerStream: streamBuffer, MaxReceiveBufferPerConnection: 4 * streamBuffer},
 	}
 }
+
+// streamBuffer bounds what HTTP/2 takes ahead of whoever reads a body, in
+// bytes: 4 MiB by default, which is much for a small device. It carries 5 MB/s
+// over a line of 100 ms.
+const streamBuffer = 512 << 10
 
 // Once returns a round tripper that makes one try: through the proxy, with the
 // host's CA, and with a watch on the body.

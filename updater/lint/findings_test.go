@@ -60,6 +60,11 @@ var findings = []struct {
 	{"gzip is", debian, nil, func(o *lint.Options) { o.Compression = "gzip" }, []string{"kernel-no-decompressor /usr/lib/modules/6.1.0-test"}},
 	{"no initramfs", bootc, files{modules + "/config": config("CONFIG_RD_ZSTD=y\n", "")}, nil, []string{"kernel-no-initramfs /usr/lib/modules/6.1.0-test"}},
 	{"no EFI stub", bootc, files{modules + "/config": config("CONFIG_EFI_STUB=y\n", "")}, nil, []string{"kernel-no-efi-stub /usr/lib/modules/6.1.0-test"}},
+	{"no kexec", bootc, files{modules + "/config": config("CONFIG_KEXEC_FILE=y\n", "")}, nil, []string{"kernel-no-kexec /usr/lib/modules/6.1.0-test"}},
+	{"compressed modules", debian, files{
+		modules + "/kernel/drivers/md/dm-verity.ko": "", modules + "/kernel/drivers/md/dm-verity.ko.zst": "packed",
+		modules + "/modules.dep": strings.Replace(modulesDep, "dm-verity.ko", "dm-verity.ko.zst", 1),
+	}, nil, []string{"compressed-modules /usr/lib/modules/6.1.0-test"}},
 	{"no devtmpfs", bootc, files{modules + "/config": config("CONFIG_DEVTMPFS=y\n", "")}, nil, []string{"kernel-no-devtmpfs /usr/lib/modules/6.1.0-test"}},
 	{"no ext4", debian, files{modules + "/modules.builtin": "kernel/fs/fat/vfat.ko\n", "boot/config-" + release: config("CONFIG_EXT4_FS=y\n", "")}, nil,
 		[]string{"kernel-no-data-filesystem /usr/lib/modules/6.1.0-test"}},

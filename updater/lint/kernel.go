@@ -167,8 +167,22 @@ func (k *kernel) check(t *tree) {
 	if got, _ := f.hasAny(diskDrivers); got == absent {
 		t.found("kernel-no-disk-driver", k.dir, k.release+": none of "+strings.Join(diskDrivers, ", "))
 	}
+	k.checkKexec(t, f)
 	k.checkDeps(t)
 	k.checkImage(t)
+}
+
+// checkKexec looks at what a change of kernels needs: of the one that is left,
+// and of the one that is gone over to.
+func (k *kernel) checkKexec(t *tree, f features) {
+	if f.config != nil && f.config["KEXEC_FILE"] != "y" {
+		t.found("kernel-no-kexec", k.dir, k.release+": "+f.path+" does not set CONFIG_KEXEC_FILE")
+	}
+	for file := range k.files {
+		if name, ok := moduleName(file); ok && name == "dm_verity" && !strings.HasSuffix(file, ".ko") {
+			t.found("compressed-modules", k.dir, k.release+": "+file+" and perhaps others")
+		}
+	}
 }
 
 // checkImage compares what the kernel says of itself.

@@ -27,6 +27,7 @@ type device struct {
 	host string
 	disk string
 	home string
+	env  []string          // of the command, besides
 	old  bootctl.SlotState // slot A's
 	slot []byte            // what it holds
 }
@@ -82,6 +83,7 @@ func (d *device) start(t *testing.T, step func(line string), args ...string) *ru
 	cmd := osexec.Command(shared.program, append(args, "--json")...)
 	// The command must see nothing of whoever runs the tests.
 	cmd.Env = []string{"HOME=" + d.home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + d.home}
+	cmd.Env = append(cmd.Env, d.env...)
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
 	stderr, err := cmd.StderrPipe()

@@ -52,6 +52,7 @@ vet: toolchain
 # The import rules are a test like the others (internal/depcheck).
 unit: toolchain
 	CGO_ENABLED=1 go test -race -p 2 -timeout 15m $(UNIT)
+	go test -run 'TestModel$$' ./bootctl
 
 arm64: toolchain
 	CGO_ENABLED=0 GOARCH=arm64 go build ./...

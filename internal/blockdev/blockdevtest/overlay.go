@@ -2,6 +2,7 @@ package blockdevtest
 
 import (
 	"io"
+	"sync"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
 )
@@ -13,16 +14,18 @@ const (
 
 // An Image is what a disk holds after a power cut: a Device that is read from
 // another one, which it never changes, with pages of its own where something
-// was written. It can be written to, to go on from there.
+// was written. It can be written to, to go on from there, and like a disk used
+// by several at once.
 type Image struct {
 	base  blockdev.Device
+	mu    sync.Mutex
 	pages map[int64]*[pageSize]byte
 }
 
 // NewImage returns an Image that reads as base. As long as it is used nothing
 // may change base.
 func NewImage(base blockdev.Device) *Image {
-	return &Image{base, make(map[int64]*[pageSize]byte)}
+	return &Image{base: base, pages: make(map[int64]*[pageSize]byte)}
 }
 
 // Size implements blockdev.Device.
@@ -39,6 +42,8 @@ func (m *Image) ReadAt(p []byte, off int64) (int, error) {
 	if off >= m.Size() {
 		return 0, io.EOF
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	n := int(min(int64(len(p)), m.Size()-off))
 	for done := 0; done < n; {
 		c, err := m.readPage(p[done:n], off+int64(done))
@@ -83,6 +88,8 @@ func (m *Image) WriteAt(p []byte, off int64) (int, error) {
 	if err := blockdev.CheckBounds(off, int64(len(p)), m.Size()); err != nil {
 		return 0, err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for done := 0; done < len(p); {
 		at := off + int64(done)
 		page, err := m.page(at / pageSize)

@@ -1,0 +1,5 @@
+//go:build !race
+
+package bootctl_test
+
+const raceDetector = false

@@ -23,6 +23,8 @@ import (
 type site struct {
 	*faultserver.Server
 	url      string
+	dir      string
+	manifest []byte
 	digest   string // of the update's manifest
 	data     string // digest of the squashfs
 	squashfs string
@@ -31,11 +33,19 @@ type site struct {
 
 func newSite(t *testing.T, faults ...faultserver.Fault) *site {
 	t.Helper()
+	s := newSiteTB(t)
+	s.Set(faults...)
+	s.url = "http://" + s.Start(t)
+	return s
+}
+
+func newSiteTB(t testing.TB) *site {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "layout")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := &site{squashfs: strings.Repeat("0123456789abcdef", 64)}
+	s := &site{dir: dir, squashfs: strings.Repeat("0123456789abcdef", 64)}
 	file := func(name, content string) oci.UpdateFile {
 		name = filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
@@ -60,9 +70,10 @@ func newSite(t *testing.T, faults ...faultserver.Fault) *site {
 		t.Fatal(err)
 	}
 	s.data = data.String()
+	if s.manifest, err = os.ReadFile(filepath.Join(dir, "blobs", strings.Replace(s.digest, ":", "/", 1))); err != nil {
+		t.Fatal(err)
+	}
 	s.Server = faultserver.New(dir)
-	s.Set(faults...)
-	s.url = "http://" + s.Start(t)
 	return s
 }
 

@@ -127,7 +127,9 @@ func act(what string) {
 	case "exit":
 		os.Exit(3)
 	case "hang":
-		select {}
+		for { // an empty select would be a deadlock, which ends the program
+			time.Sleep(time.Hour)
+		}
 	case "reboot", "poweroff":
 		if os.Getpid() != 1 {
 			exec.Command("systemctl", what).Run()

@@ -30,6 +30,13 @@ func TestBootSurvivesEveryCut(t *testing.T) {
 			save(d, d.state().Stage(bootctl.SlotB, d.slot(bootctl.SlotB).Info()))
 			return d
 		}, false},
+		{"first try of another kernel", func(t *testing.T) *device {
+			d := changing(t)
+			up(t, d)
+			save(d, d.state().Stage(bootctl.SlotB, d.slot(bootctl.SlotB).Info()))
+			return d
+		}, false},
+		{"first boot of another kernel", func(t *testing.T) *device { return changing(t) }, true},
 		{"factory reset", func(t *testing.T) *device {
 			d := installed(t)
 			d.boot()
@@ -41,7 +48,7 @@ func TestBootSurvivesEveryCut(t *testing.T) {
 			d := tt.device(t)
 			rec := blockdevtest.NewRecorder(d.dev)
 			d.dev = rec
-			want := d.boot()
+			want := up(t, d)
 			if want.switched == nil || want.did("run ") != tt.mkfs {
 				t.Fatalf("calls %q; want a boot, mkfs %v", want.calls, tt.mkfs)
 			}
@@ -50,7 +57,8 @@ func TestBootSurvivesEveryCut(t *testing.T) {
 			for img, cut := range rec.Crashes() {
 				n++
 				next := newDevice(t, img)
-				f := next.boot()
+				next.images = d.images
+				f := up(t, next)
 				if f.switched == nil || f.booting != want.booting {
 					t.Fatalf("cut %v: slot %v boots; want %v; log %q", cut, f.booting, want.booting, f.log)
 				}
@@ -74,6 +82,15 @@ func TestBootSurvivesEveryCut(t *testing.T) {
 			}
 		})
 	}
+}
+
+// up boots until init runs, over a change of kernels.
+func up(t *testing.T, d *device) *fakeSystem {
+	f := d.boot(selectorBoot(t))
+	if f.kexec != nil {
+		f = f.second()
+	}
+	return f
 }
 
 // What mkfs left when it was cut may look like a file system. It is made

@@ -25,6 +25,7 @@ func printManifest(w io.Writer, m *manifest.Manifest) {
 	row("architecture", m.Architecture)
 	row("compatible", m.Compatible)
 	row("kernel", m.Kernel)
+	row("kernel arguments", m.Kargs)
 	row("minimum version", m.MinVersion)
 	row("created", m.Created)
 	row("source", m.SourceImage)

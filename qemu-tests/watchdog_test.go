@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -57,6 +58,21 @@ func TestWatchdog(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSoftdog has no watchdog in hardware: one in software stands in.
+func TestSoftdog(t *testing.T) {
+	t.Parallel()
+	d := newDevice(t)
+	d.host("apply", d.d.image("hangs"))
+	g := d.start("abupdate.watchdog=30")
+	for range bootctl.DefaultTries {
+		g.wantBoot("b", "2.3")
+		if _, err := g.Expect(deadline(t, bootTime), regexp.MustCompile(`softdog: Initiating system reboot`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.wantBoot("a", "1.0")
 }
 
 // stuckKernel is an image whose kernel can be started and then stops for ever:

@@ -111,9 +111,12 @@ func (s *registrySource) root(ctx context.Context, nref name.Reference) (v1.Desc
 	return desc, r.doc, nil
 }
 
-// manifest fetches a manifest by digest.
+// manifest fetches a manifest that another one names.
 func (s *registrySource) manifest(ctx context.Context, desc v1.Descriptor) ([]byte, error) {
 	r, err := s.get(ctx, "manifests/"+desc.Digest.String(), manifestTypes...)
+	if isNotFound(err) {
+		return nil, fault.Errorf(fault.Verify, "manifest %v is missing in the registry", desc.Digest)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
+	"unicode"
 
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/wire"
@@ -103,18 +105,55 @@ func registryKind(err error) error {
 		return nil
 	case !errors.As(err, &te):
 	case te.StatusCode == http.StatusNotFound:
-		return fault.Wrap(fault.Usage, &notFoundError{te})
+		return fault.Wrap(fault.Usage, &answerError{te, "no such image in the registry"})
 	case te.StatusCode == http.StatusUnauthorized, te.StatusCode == http.StatusForbidden:
-		return fault.Errorf(fault.Network, "the registry wants other credentials, or there is no such image: %w", err)
+		return fault.Wrap(fault.Network, &answerError{te, "the registry wants other credentials, or there is no such image: " + answered(te)})
+	default:
+		return fault.Wrap(fault.Network, &answerError{te, answered(te)})
 	}
 	return fault.Wrap(fault.Network, err)
 }
 
-// A notFoundError says in few words what a registry says at length.
-type notFoundError struct{ error }
+// An answerError says in few words what a registry says at length: its answer
+// may be a page for people.
+type answerError struct {
+	error
+	text string
+}
 
-func (e *notFoundError) Error() string { return "no such image in the registry" }
-func (e *notFoundError) Unwrap() error { return e.error }
+func (e *answerError) Error() string { return e.text }
+func (e *answerError) Unwrap() error { return e.error }
+
+// answered tells of an answer: what was asked for, and what the registry gives
+// as its reason.
+func answered(te *transport.Error) string {
+	var b strings.Builder
+	if r := te.Request; r != nil {
+		fmt.Fprintf(&b, "%s %s%s: ", r.Method, r.URL.Host, r.URL.Path)
+	}
+	fmt.Fprintf(&b, "the registry answers %d", te.StatusCode)
+	if text := http.StatusText(te.StatusCode); text != "" {
+		b.WriteString(" " + text)
+	}
+	if len(te.Errors) > 0 {
+		b.WriteString(": " + string(te.Errors[0].Code) + " " + te.Errors[0].Message)
+	}
+	return readable(b.String())
+}
+
+// maxText bounds what a registry may have us print.
+const maxText = 400
+
+// readable is s in one line, and not for ever.
+func readable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	return strings.ToValidUTF8(s[:min(len(s), maxText)], "")
+}
 
 // url is where something of the repository is.
 func (s *registrySource) url(path string) string {

@@ -21,22 +21,27 @@ type Image struct {
 
 // OpenImage finds an ordinary image.
 func OpenImage(ctx context.Context, name string, opt SourceOptions, progress Progress) (*Image, error) {
-	ref, err := oci.ParseReference(name)
-	if err != nil {
-		return nil, fault.Wrap(fault.Usage, err)
-	}
-	progress.Report(StepResolve, 0, 0)
-	phase := &phase{progress: progress, remote: !ref.Local()}
-	opt.Registry.Progress = phase.report
-	img, err := oci.Resolve(ctx, ref, opt.Registry)
+	img, phase, err := openReference(ctx, name, opt, progress)
 	if err != nil {
 		return nil, err
 	}
 	if img.IsUpdate() {
 		img.Close()
-		return nil, fault.Errorf(fault.Usage, "%s is an update already; an image is wanted", ref)
+		return nil, fault.Errorf(fault.Usage, "%v is an update already; an image is wanted", img.Reference())
 	}
 	return newImage(img, opt, phase), nil
+}
+
+func openReference(ctx context.Context, name string, opt SourceOptions, progress Progress) (*oci.Image, *phase, error) {
+	ref, err := oci.ParseReference(name)
+	if err != nil {
+		return nil, nil, fault.Wrap(fault.Usage, err)
+	}
+	progress.Report(StepResolve, 0, 0)
+	phase := &phase{progress: progress, remote: !ref.Local()}
+	opt.Registry.Progress = phase.report
+	img, err := oci.Resolve(ctx, ref, opt.Registry)
+	return img, phase, err
 }
 
 func newImage(img *oci.Image, opt SourceOptions, phase *phase) *Image {

@@ -21,6 +21,11 @@ Slots are by default large enough for the image as if nothing could be
 compressed, in steps of 64 MiB, so that the image streams into its slot and later
 versions have room to grow; --slot-size or --layout decide it otherwise.
 
+IMAGE, and that of --recovery, may also be an update that build made: it goes into
+the slots as it is, with its signatures. With --trust the selector starts only what
+one of those keys has signed: an update that is, or an image whose slots --sign-key
+signs here. --allow-local lets it start unsigned slots as well.
+
 `
 
 func newImage(a *app) *cobra.Command {

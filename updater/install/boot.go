@@ -40,10 +40,6 @@ const (
 // bootFiles makes them from the kernel in slot A.
 func (in *installer) bootFiles() (*bootFiles, error) {
 	m := &in.made.Manifest
-	kernel, err := compose.FindKernel(in.made.Plan)
-	if err != nil {
-		return nil, err
-	}
 	sec, err := in.disk.Slot(bootctl.SlotA)
 	if err != nil {
 		return nil, err
@@ -60,6 +56,10 @@ func (in *installer) bootFiles() (*bootFiles, error) {
 	if err != nil {
 		return nil, err
 	}
+	kernel, err := in.kernel(root)
+	if err != nil {
+		return nil, err
+	}
 	vmlinuz, err := fs.ReadFile(root, kernel.Path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the kernel from slot a: %w", err)
@@ -70,6 +70,14 @@ func (in *installer) bootFiles() (*bootFiles, error) {
 	}
 	b := &bootFiles{kernel: vmlinuz, kargs: m.Kargs, cmdline: join(in.opt.Boot.cmdline(in.disk.StatePartition().GUID), m.Kargs), arch: m.Architecture}
 	return b, b.build(in.tools, kernel.Release, build.FromFS(modules), osRelease(m))
+}
+
+// kernel finds the kernel in slot A, whose files root has.
+func (in *installer) kernel(root fs.FS) (compose.Kernel, error) {
+	if in.update != nil {
+		return kernelIn(root, in.made.Manifest.Kernel)
+	}
+	return compose.FindKernel(in.made.Plan)
 }
 
 // build makes initramfs and UKI.

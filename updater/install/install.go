@@ -10,7 +10,9 @@ import (
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
+	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/partitions/disk"
 	"github.com/abupdate/abupdate/updater"
@@ -46,6 +48,11 @@ const (
 	RecoveryNone = "none"
 )
 
+// ownRecovery says whether the recovery slot gets an image of its own.
+func (opt Options) ownRecovery() bool {
+	return opt.Recovery != "" && opt.Recovery != RecoverySame && opt.Recovery != RecoveryNone
+}
+
 // Installed tells what was made.
 type Installed struct {
 	Disk      string         `json:"disk"`
@@ -67,7 +74,9 @@ type Installed struct {
 type installer struct {
 	opt    Options
 	tools  tools
-	source *updater.Image
+	source *updater.Image // nil for an update
+	update *prepared      // nil for an image
+	image  *oci.Image     // either
 	layout layout
 	disk   *partitions.Disk
 	made   *compose.Result // of slot A, once its image is on the disk
@@ -77,7 +86,7 @@ type installer struct {
 // onto makes the disk. Slots come first and the selector last: an
 // installation that was cut short does not boot.
 func (in *installer) onto(ctx context.Context, dev blockdev.Device) error {
-	opt := disk.Options{Arch: in.source.Architecture()}
+	opt := disk.Options{Arch: in.image.Architecture()}
 	if in.made != nil {
 		opt.Image = in.made.Manifest.ImageBytes
 	}
@@ -89,7 +98,10 @@ func (in *installer) onto(ctx context.Context, dev blockdev.Device) error {
 		return err
 	}
 	r := in.result
-	r.Manifest, r.Slots, r.Dropped = in.made.Manifest, []bootctl.Slot{bootctl.SlotA}, in.made.Plan.Dropped
+	r.Manifest, r.Slots = in.made.Manifest, []bootctl.Slot{bootctl.SlotA}
+	if in.made.Plan != nil {
+		r.Dropped = in.made.Plan.Dropped
+	}
 	r.DiskBytes, r.DiskGUID, r.SlotBytes = dev.Size(), in.disk.GUID(), int64(in.layout.Slot)
 	boot, err := in.bootFiles()
 	if err != nil {
@@ -120,7 +132,7 @@ func (in *installer) others(ctx context.Context) error {
 	if in.layout.Recovery == 0 {
 		return nil
 	}
-	if in.opt.Recovery == "" || in.opt.Recovery == RecoverySame {
+	if !in.opt.ownRecovery() {
 		if err := in.copySlot(ctx, bootctl.SlotRecovery); err != nil {
 			return fmt.Errorf("copying slot a to recovery: %w", err)
 		}
@@ -131,7 +143,10 @@ func (in *installer) others(ctx context.Context) error {
 
 // state writes a boot state in which what was installed is good.
 func (in *installer) state(m manifest.Manifest) error {
-	info := bootctl.SlotInfo{Version: m.Version, Digest: m.SourceDigest, RootHash: m.RootHash, Image: updater.Origin(in.source.Reference())}
+	info := bootctl.SlotInfo{Version: m.Version, Digest: m.SourceDigest, RootHash: m.RootHash, Image: updater.Origin(in.image.Reference())}
+	if in.update != nil {
+		info.Digest = in.image.Digest() // as apply has it
+	}
 	state := bootctl.New().Install(bootctl.SlotA, info)
 	if in.opt.BothSlots {
 		state = state.Install(bootctl.SlotB, info)
@@ -153,17 +168,38 @@ func start(ctx context.Context, opt Options) (*installer, error) {
 	if in.layout, err = opt.plan(); err != nil {
 		return nil, err
 	}
-	if in.source, err = updater.OpenImage(ctx, opt.Ref, opt.Source, opt.Progress); err != nil {
+	var update *updater.Update
+	if in.source, update, err = updater.OpenAny(ctx, opt.Ref, opt.Source, opt.Progress); err != nil {
 		return nil, err
 	}
-	if in.tools, err = findTools(opt.Boot, in.source.Architecture()); err != nil {
-		return nil, errors.Join(err, in.source.Close())
+	if in.source != nil {
+		in.image = in.source.Image
+	} else {
+		in.image = update.Image
 	}
-	if err := in.tools.trust.check(opt.Boot, opt.SignKeys); err != nil {
-		return nil, errors.Join(err, in.source.Close())
+	if err := in.check(ctx, update); err != nil {
+		return nil, errors.Join(err, in.image.Close())
+	}
+	return in, nil
+}
+
+// check looks at everything that a disk takes, and decides what is known of
+// its layout.
+func (in *installer) check(ctx context.Context, update *updater.Update) (err error) {
+	if in.tools, err = findTools(in.opt.Boot, in.image.Architecture()); err != nil {
+		return err
 	}
 	for _, k := range in.tools.trust.keys {
 		in.result.Trusted = append(in.result.Trusted, k.ID)
 	}
-	return in, nil
+	if update == nil {
+		return in.tools.trust.check(in.opt.Boot, in.opt.SignKeys)
+	}
+	if len(in.opt.SignKeys) > 0 && !in.opt.ownRecovery() {
+		return fault.Errorf(fault.Usage, "%v is an update: it has the signatures that it has (abupdate sign adds more)", in.image.Reference())
+	}
+	if in.update, err = in.prepare(ctx, update); err != nil {
+		return err
+	}
+	return in.layout.sizeFor(update.Manifest.ImageBytes, in.opt.Size)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/partitions/disk"
 	"github.com/abupdate/abupdate/updater"
@@ -42,6 +43,9 @@ func (r *region) WriteAt(p []byte, off int64) (int, error) {
 
 // slotA fills the slot, or makes the slot around what was streamed to it.
 func (in *installer) slotA(ctx context.Context) error {
+	if in.update != nil {
+		return in.slotFromUpdate(ctx)
+	}
 	w, err := in.slotWriter(bootctl.SlotA)
 	if err != nil {
 		return err
@@ -91,13 +95,20 @@ func (in *installer) finish(ctx context.Context, w *partitions.SlotWriter, made 
 	return w.Commit(raw, sealed)
 }
 
-// golden fills the recovery slot with an image of its own.
+// golden fills the recovery slot with an image of its own, or an update.
 func (in *installer) golden(ctx context.Context) error {
-	im, err := updater.OpenImage(ctx, in.opt.Recovery, in.opt.Source, in.opt.Progress)
+	im, update, err := updater.OpenAny(ctx, in.opt.Recovery, in.opt.Source, in.opt.Progress)
 	if err != nil {
 		return fmt.Errorf("reading the recovery image: %w", err)
 	}
+	if update != nil {
+		defer update.Close()
+		return in.goldenUpdate(ctx, update)
+	}
 	defer im.Close()
+	if err := in.tools.trust.check(in.opt.Boot, in.opt.SignKeys); err != nil {
+		return fmt.Errorf("the recovery image: %w", err)
+	}
 	w, err := in.slotWriter(bootctl.SlotRecovery)
 	if err != nil {
 		return err
@@ -106,15 +117,42 @@ func (in *installer) golden(ctx context.Context) error {
 	if err != nil {
 		return slotError(bootctl.SlotRecovery, err)
 	}
-	is, want := &made.Manifest, &in.made.Manifest
-	if is.Architecture != want.Architecture || is.Kernel != want.Kernel {
-		return fault.Errorf(fault.Refused, "the recovery image has kernel %s for %s; the image has %s for %s",
-			is.Kernel, is.Architecture, want.Kernel, want.Architecture)
+	if err := in.startable(&made.Manifest); err != nil {
+		return err
 	}
 	if err := in.finish(ctx, w, made); err != nil {
 		return slotError(bootctl.SlotRecovery, err)
 	}
 	in.result.Slots = append(in.result.Slots, bootctl.SlotRecovery)
+	return nil
+}
+
+func (in *installer) goldenUpdate(ctx context.Context, update *updater.Update) error {
+	if err := in.startable(&update.Manifest); err != nil {
+		return err
+	}
+	p, err := in.prepare(ctx, update)
+	if err != nil {
+		return fmt.Errorf("the recovery image: %w", err)
+	}
+	w, err := in.slotWriter(bootctl.SlotRecovery)
+	if err != nil {
+		return err
+	}
+	if err := in.fillFrom(ctx, p, w); err != nil {
+		return slotError(bootctl.SlotRecovery, err)
+	}
+	in.result.Slots = append(in.result.Slots, bootctl.SlotRecovery)
+	return nil
+}
+
+// startable refuses a recovery image that the selector does not start.
+func (in *installer) startable(is *manifest.Manifest) error {
+	want := &in.made.Manifest
+	if is.Architecture != want.Architecture || is.Kernel != want.Kernel {
+		return fault.Errorf(fault.Refused, "the recovery image has kernel %s for %s; the image has %s for %s",
+			is.Kernel, is.Architecture, want.Kernel, want.Architecture)
+	}
 	return nil
 }
 

@@ -39,7 +39,7 @@ func Image(ctx context.Context, opt Options, path, format string) (*Installed, e
 	if err != nil {
 		return nil, err
 	}
-	defer in.source.Close()
+	defer in.image.Close()
 	if opt.Size != 0 {
 		if err := in.layout.fits(int64(opt.Size)); err != nil {
 			return nil, err
@@ -100,11 +100,12 @@ func Device(ctx context.Context, opt Options, path string) (*Installed, error) {
 		return nil, err
 	}
 	defer dev.Close()
+	opt.Size = disk.Size(dev.Size())
 	in, err := start(ctx, opt)
 	if err != nil {
 		return nil, err
 	}
-	defer in.source.Close()
+	defer in.image.Close()
 	if err := in.toDevice(ctx, dev); err != nil {
 		return nil, fmt.Errorf("installing onto %s: %w", path, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
 
+	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/initramfs/build"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/partitions/disk"
@@ -180,6 +181,108 @@ func TestImageRefusesTrust(t *testing.T) {
 		}
 		if left := names(t, filepath.Dir(path)); len(left) != 0 {
 			t.Errorf("%s: there is %v", tt.name, left)
+		}
+	}
+}
+
+// buildUpdate makes a signed update.
+func buildUpdate(t *testing.T, dir, tag string, with ...*keys.Private) (ref, digest string) {
+	t.Helper()
+	built, err := updater.Build(t.Context(), updater.BuildOptions{
+		Ref: "oci:" + dir + ":" + tag, Dir: filepath.Join(t.TempDir(), "updates"), Tag: tag, SignKeys: with,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "oci:" + built.Dir + ":" + tag, built.Digest
+}
+
+// A disk can be made of an update, without the key that signed it.
+func TestImageFromUpdate(t *testing.T) {
+	dir := images(t)
+	key, public := keyFile(t, "vendor.pub")
+	ref, digest := buildUpdate(t, dir, "v1", key)
+	for _, tt := range []struct {
+		name string
+		edit func(*install.Options)
+	}{
+		{"slots of a given size", func(*install.Options) {}},
+		{"default slots", func(o *install.Options) { o.SlotSize = 0 }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			opt := options(t, dir, "v1")
+			opt.Ref, opt.Boot.Trust, opt.BothSlots = ref, []string{public}, true
+			tt.edit(&opt)
+			path := filepath.Join(t.TempDir(), "disk.raw")
+			made, err := install.Image(t.Context(), opt, path, install.FormatRaw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := read(t, path)
+			if diff := cmp.Diff(map[string]string{"a": "1.0", "b": "1.0", "recovery": "1.0"}, got.slots); diff != "" {
+				t.Errorf("intact slots (-want +got):\n%s", diff)
+			}
+			if e := got.state.Slot(bootctl.SlotA); e.Status != bootctl.Good || e.Digest != digest || e.RootHash != made.RootHash {
+				t.Errorf("slot a is %+v; want it good, with digest %s", e, digest)
+			}
+			if files := etc(t, got); files["trust.d/vendor.pub"] == "" {
+				t.Errorf("the initramfs has %v; want the key", keysOf(files))
+			}
+			sys, err := updater.Open(updater.OpenOptions{Disk: path, Trust: []string{public}, Access: updater.Change})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sys.Close()
+			st, err := sys.Status()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for slot, s := range st.Slots {
+				if s.SignedBy == "" {
+					t.Errorf("slot %s: %+v; want it signed", slot, s.SignatureStatus)
+				}
+			}
+			if _, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: ref}); fault.KindOf(err) != fault.Nothing {
+				t.Errorf("Apply() of the same update = %v; want nothing to do", err)
+			}
+		})
+	}
+}
+
+func TestImageFromUpdateRefuses(t *testing.T) {
+	dir := images(t)
+	key, public := keyFile(t, "vendor.pub")
+	stranger, _ := keyFile(t, "stranger.pub")
+	signed, _ := buildUpdate(t, dir, "v1", key)
+	golden, _ := buildUpdate(t, dir, "golden", key)
+	unsigned, _ := buildUpdate(t, dir, "v1")
+	wrong, _ := buildUpdate(t, dir, "v1", stranger)
+	trusting := func(o *install.Options) { o.Boot.Trust = []string{public} }
+	for _, tt := range []struct {
+		name, ref string
+		edit      func(*install.Options)
+		kind      fault.Kind
+		want      string
+	}{
+		{"unsigned", unsigned, trusting, fault.Verify, "unsigned"},
+		{"signed by another key", wrong, trusting, fault.Verify, "no valid signature"},
+		{"a key to sign it with", signed, func(o *install.Options) { o.SignKeys = []*keys.Private{key} }, fault.Usage, "abupdate sign"},
+		{"an unsigned recovery image", signed, func(o *install.Options) { trusting(o); o.Recovery = "oci:" + dir + ":golden" }, fault.Usage, "the recovery image"},
+		{"an unsigned recovery update", signed, func(o *install.Options) { trusting(o); o.Recovery = unsigned }, fault.Verify, "unsigned"},
+		{"a signed recovery update", signed, func(o *install.Options) { trusting(o); o.Recovery = golden }, 0, ""},
+		{"a recovery image that is signed here", signed, func(o *install.Options) {
+			trusting(o)
+			o.Recovery, o.SignKeys = "oci:"+dir+":golden", []*keys.Private{key}
+		}, 0, ""},
+		{"slots too small", signed, func(o *install.Options) { o.SlotSize, o.Size = disk.MinSlot, 60*disk.MiB }, fault.NoRoom, "disk"},
+		{"unsigned, where that is allowed", unsigned, func(o *install.Options) { trusting(o); o.Boot.AllowLocal = true }, 0, ""},
+	} {
+		opt := options(t, dir, "v1")
+		opt.Ref = tt.ref
+		tt.edit(&opt)
+		_, err := install.Image(t.Context(), opt, filepath.Join(t.TempDir(), "disk.raw"), install.FormatRaw)
+		if fault.KindOf(err) != tt.kind || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: Image() = %v; want kind %d and %q", tt.name, err, tt.kind, tt.want)
 		}
 	}
 }

@@ -1,0 +1,108 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/abupdate/abupdate/bootctl"
+	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/partitions/disk"
+	"github.com/abupdate/abupdate/updater"
+	"github.com/abupdate/abupdate/updater/compose"
+	"github.com/abupdate/abupdate/verity"
+)
+
+// A prepared update is one that goes onto the disk as it was built, with its
+// signatures.
+type prepared struct {
+	*updater.Update
+	tree     *verity.Tree
+	envelope []byte
+}
+
+// prepare checks an update as far as that goes without its squashfs.
+func (in *installer) prepare(ctx context.Context, u *updater.Update) (*prepared, error) {
+	p := &prepared{Update: u}
+	ring := updater.Keyring{Keys: in.tools.trust.keys}
+	if in.opt.Boot.AllowLocal {
+		ring = updater.Keyring{}
+	}
+	var err error
+	if p.envelope, err = u.Envelope(ctx, ring); err != nil {
+		return nil, err
+	}
+	p.tree, err = u.Tree(ctx)
+	return p, err
+}
+
+// sizeFor decides the sizes of slots that nobody asked for: room for an image
+// that is twice as large.
+func (l *layout) sizeFor(imageBytes int64, size disk.Size) error {
+	if l.sized {
+		return nil
+	}
+	l.Slot, l.sized = roundUp(disk.Size(partitions.SlotSize(2*imageBytes)), slotUnit), true
+	if !l.recoverySized {
+		l.Recovery = l.Slot
+	}
+	if size != 0 {
+		l.Layout = shrink(l.Layout, size)
+	}
+	return l.Validate()
+}
+
+// fillFrom puts an update into a slot. The squashfs is fetched into a file
+// without a name first, and is checked as a whole.
+func (in *installer) fillFrom(ctx context.Context, p *prepared, w *partitions.SlotWriter) error {
+	f, err := os.CreateTemp(in.opt.Source.Registry.SpoolDir, "abupdate-update-*")
+	if err != nil {
+		return fmt.Errorf("spooling the update: %w", err)
+	}
+	defer f.Close()
+	if err := os.Remove(f.Name()); err != nil {
+		return fmt.Errorf("spooling the update: %w", err)
+	}
+	if err := p.Save(ctx, f, in.opt.Progress); err != nil {
+		return err
+	}
+	w.Attach(p.Layers(ctx))
+	size := p.Manifest.ImageBytes
+	return updater.FillSlot(ctx, w, f, p.tree, p.Raw, p.envelope, func(n int64) { in.opt.Progress.Report(updater.StepCopy, n, size) })
+}
+
+// slotFromUpdate fills slot A.
+func (in *installer) slotFromUpdate(ctx context.Context) error {
+	w, err := in.slotWriter(bootctl.SlotA)
+	if err != nil {
+		return err
+	}
+	if err := in.fillFrom(ctx, in.update, w); err != nil {
+		return slotError(bootctl.SlotA, err)
+	}
+	in.made = &compose.Result{Manifest: in.update.Manifest, Tree: in.update.tree}
+	return nil
+}
+
+// kernelIn finds the kernel that a manifest names in the slot's files.
+func kernelIn(root fs.FS, release string) (compose.Kernel, error) {
+	if release == "" {
+		return compose.Kernel{}, fault.Errorf(fault.Usage, "looking for the kernel of slot a: %w", compose.ErrNoKernel)
+	}
+	for _, modules := range []string{"usr/lib/modules/" + release, "lib/modules/" + release} {
+		for _, path := range []string{modules + "/vmlinuz", "boot/vmlinuz-" + release} {
+			_, errFile := fs.Stat(root, path)
+			_, errDir := fs.Stat(root, modules)
+			if errFile == nil && errDir == nil {
+				return compose.Kernel{Release: release, Path: path, Modules: modules}, nil
+			}
+			if err := errors.Join(errFile, errDir); !errors.Is(err, fs.ErrNotExist) {
+				return compose.Kernel{}, fmt.Errorf("looking for the kernel in slot a: %w", err)
+			}
+		}
+	}
+	return compose.Kernel{}, fault.Errorf(fault.Usage, "looking for kernel %q in slot a: %w", release, compose.ErrNoKernel)
+}

@@ -121,7 +121,7 @@ func (s *registrySource) manifest(ctx context.Context, desc v1.Descriptor) ([]by
 		return nil, err
 	}
 	if got := describe(r.mediaType, r.doc).Digest; got != desc.Digest {
-		return nil, fault.Errorf(fault.Verify, "its content has digest %v, which does not match", got)
+		return nil, fault.Errorf(fault.Verify, "manifest %v: its content has digest %v, which does not match", desc.Digest, got)
 	}
 	return r.doc, nil
 }

@@ -58,7 +58,7 @@ func (img *Image) Sibling(ctx context.Context, desc v1.Descriptor) (*Image, erro
 	}
 	doc, err := src.manifest(ctx, desc)
 	if err != nil {
-		return nil, fmt.Errorf("%v: manifest %v: %w", img.ref, desc.Digest, err)
+		return nil, fmt.Errorf("%v: %w", img.ref, err)
 	}
 	own := src.another()
 	sibling, err := newImage(ctx, img.ref.WithDigest(desc.Digest.String()), img.opt, own, desc, doc)

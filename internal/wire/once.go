@@ -18,6 +18,7 @@ const (
 	tlsTimeout    = 15 * time.Second
 	headerTimeout = time.Minute
 	idleTimeout   = 90 * time.Second
+	pingTimeout   = 30 * time.Second // of HTTP/2
 	idlePerHost   = 8 // as many as are in flight at a time
 )
 
@@ -32,6 +33,8 @@ func (c *Client) transport() *http.Transport {
 		TLSHandshakeTimeout:   tlsTimeout,
 		ResponseHeaderTimeout: headerTimeout,
 		ExpectContinueTimeout: time.Second,
+		// A dead connection would be used for every further try otherwise.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingTimeout, PingTimeout: pingTimeout},
 		HTTP2:                 &http.HTTP2Config{MaxReceiveBufferPerStream: streamBuffer, MaxReceiveBufferPerConnection: 4 * streamBuffer},
 	}
 }

@@ -193,3 +193,22 @@ func TestClock(t *testing.T) {
 		t.Errorf("error %v after %d pauses", err, len(clk.naps))
 	}
 }
+
+// TestHTTP2 checks that the transport speaks it, and still to a host with a CA
+// of its own.
+func TestHTTP2(t *testing.T) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }))
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	defer srv.Close()
+	c := wire.New(wire.Options{Hosts: map[string]wire.Host{host(srv): {CA: ca(t, srv)}}})
+	defer c.CloseIdleConnections()
+	resp, err := get(t, c.Transport(), srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "HTTP/2.0" {
+		t.Errorf("spoken is %q, %v", b, err)
+	}
+}

@@ -33,9 +33,11 @@ func (c *Client) transport() *http.Transport {
 		TLSHandshakeTimeout:   tlsTimeout,
 		ResponseHeaderTimeout: headerTimeout,
 		ExpectContinueTimeout: time.Second,
-		// A dead connection would be used for every further try otherwise.
-		HTTP2: &http.HTTP2Config{SendPingTimeout: pingTimeout, PingTimeout: pingTimeout},
-		HTTP2:                 &http.HTTP2Config{MaxReceiveBufferPerStream: streamBuffer, MaxReceiveBufferPerConnection: 4 * streamBuffer},
+		HTTP2: &http.HTTP2Config{
+			MaxReceiveBufferPerStream: streamBuffer, MaxReceiveBufferPerConnection: 4 * streamBuffer,
+			// A dead connection would be used for every further try otherwise.
+			SendPingTimeout: pingTimeout, PingTimeout: pingTimeout,
+		},
 	}
 }
 

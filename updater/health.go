@@ -269,7 +269,7 @@ func (h *examination) tell(old bootctl.State) {
 	send := func(id string, priority int, text string) {
 		_ = log.Send(health.Message{ID: id, Priority: priority, Text: text, Fields: fields})
 	}
-	name := fmt.Sprintf("slot %v (version %s)", h.slot, cmp.Or(h.report.Version, "unknown"))
+	name := slotName(h.slot, h.report.Version)
 	switch {
 	case h.report.Healthy && !old.LastBoot.Confirmed:
 		send(health.IDConfirmed, health.Notice, name+" is confirmed")
@@ -290,8 +290,30 @@ func (h *examination) motd(name string) string {
 		return fmt.Sprintf("abupdate: %s is given up: %s; slot %v boots next", name, h.report.Reason, h.report.Next)
 	case !h.report.Healthy:
 		return fmt.Sprintf("abupdate: %s is not well: %s", name, h.report.Reason)
-	case h.report.Fallback != "":
-		return fmt.Sprintf("abupdate: this is a fallback, %s runs: %s", name, h.report.Fallback)
 	}
-	return ""
+	return fallbackLine(name, h.report.Fallback)
+}
+
+func fallbackLine(name, fallback string) string {
+	if fallback == "" {
+		return ""
+	}
+	return fmt.Sprintf("abupdate: this is a fallback, %s runs: %s", name, fallback)
+}
+
+// UpdateMotd lets logins see what an order made of the booted system, below
+// root. What an examination before the order found does not count any more.
+func (s *System) UpdateMotd(root string) error {
+	if s.booted == nil {
+		return nil
+	}
+	state, err := s.load()
+	if err != nil {
+		return err
+	}
+	return health.Motd(root, fallbackLine(slotName(s.booted.Slot, s.booted.Version), state.Fallback))
+}
+
+func slotName(slot bootctl.Slot, version string) string {
+	return fmt.Sprintf("slot %v (version %s)", slot, cmp.Or(version, "unknown"))
 }

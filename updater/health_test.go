@@ -232,6 +232,34 @@ func TestHealthAfterConfirmation(t *testing.T) {
 	}
 }
 
+// Who knows better than the checks says so, and logins do not see any more
+// what they found.
+func TestMarkGoodAfterAFailedCheck(t *testing.T) {
+	p := newPatient(t, "net")
+	if _, err := p.health(); err != nil {
+		t.Fatal(err)
+	}
+	p.fails = []string{"net"}
+	p.boot()
+	if _, err := p.health(); err == nil || p.motd() == "" {
+		t.Fatalf("Health() = %v, message of the day %q; want both", err, p.motd())
+	}
+	sys, err := p.open(updater.Change)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sys.MarkGood(); err != nil {
+		t.Fatal(err)
+	}
+	if err := sys.UpdateMotd(p.root); err != nil || p.motd() != "" {
+		t.Errorf("UpdateMotd() = %v, message of the day %q; want none", err, p.motd())
+	}
+	p.edit(func(s bootctl.State) bootctl.State { s.Fallback = "slot a failed"; return s })
+	if err := sys.UpdateMotd(p.root); err != nil || !strings.HasSuffix(p.motd(), "runs: slot a failed") {
+		t.Errorf("UpdateMotd() = %v, message of the day %q; want the fallback", err, p.motd())
+	}
+}
+
 func TestHealthOnly(t *testing.T) {
 	p := newPatient(t, "net")
 	before := p.state()

@@ -127,6 +127,8 @@ var docsIntro = func() string {
 		"`pending`, `held`, `rollback` (slot or null), `overlay` (`used_bytes`, `total_bytes`), `floor`, `fallback` (reason or null), `slots` with `a`, `b` and `recovery`: `state`\n" +
 		"(empty, writing, held, pending, good, bad), `version`, `image`, `digest`, `root_hash`, `kernel`, `tries_left`, `order`,\n" +
 		"`kept`, `last_failure`, ...; `reset`, `denied`, `events`.\n\n" +
+		"`health --json`: `slot`, `version`, `healthy`, `reason`, `checks` (`name`, `required`, `passed`, `reason`, `seconds`, `output`: the\n" +
+		"file with the end of what it printed), `read` (all of the slot was), `confirmed`, `marked_bad`, `next`, `fallback`.\n\n" +
 		"`build --json` and `inspect --json`: the manifest's `version`, `architecture`, `compatible`, `kernel`, `root_hash`,\n" +
 		"`salt`, `data_blocks`, `image_bytes`, `hash_offset`, `tree_bytes`, `encoder`, `source_image`, `source_digest`,\n" +
 		"`created`, `title`, and `digest`. `build` adds `image` (what it was built from), `dir` and `tag`, `raw`, `pushed`; `files`, `layer_bytes`\n" +

@@ -47,7 +47,11 @@ system, and apply is refused. health does it after its checks, called by
 abupdate-mark-good.service. With --disk it is the slot that was started last.`,
 		Args: exactly(),
 	}, func(sys *updater.System, _ []string) (*updater.Changed, error) {
-		return sys.MarkGood()
+		done, err := sys.MarkGood()
+		if err == nil {
+			_ = sys.UpdateMotd("") // no reason to say that it failed
+		}
+		return done, err
 	}, func(c *updater.Changed) string {
 		if !c.Changed {
 			return fmt.Sprintf("slot %v was good before", c.Slot)

@@ -92,17 +92,21 @@ func describe(e updater.Event, p pace, now time.Time) progressLine {
 	return l
 }
 
-// text is the line for people, without the step's name.
+// text is the line for people, without the step's name: what matters most
+// comes first, as a narrow terminal cuts the rest off.
 func (l progressLine) text() string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	if l.Total > 0 {
-		add("%s of %s (%d %%)", bytesText(l.Done), bytesText(l.Total), l.Done*100/l.Total)
+		add("%d %% of %s", l.Done*100/l.Total, bytesText(l.Total))
 	} else {
 		add("%s", bytesText(l.Done))
 	}
-	if l.Copied > 0 {
-		add("%s copied", bytesText(l.Copied))
+	if l.ETA != nil {
+		add("%s left", time.Duration(*l.ETA)*time.Second)
+	}
+	if l.Rate > 0 {
+		add("%s/s", bytesText(l.Rate))
 	}
 	switch {
 	case l.ToFetch > 0:
@@ -110,11 +114,8 @@ func (l progressLine) text() string {
 	case l.Fetched > 0:
 		add("%s fetched", bytesText(l.Fetched))
 	}
-	if l.Rate > 0 {
-		add("%s/s", bytesText(l.Rate))
-	}
-	if l.ETA != nil {
-		add("%s left", time.Duration(*l.ETA)*time.Second)
+	if l.Copied > 0 {
+		add("%s copied", bytesText(l.Copied))
 	}
 	return strings.Join(parts, ", ")
 }

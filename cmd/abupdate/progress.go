@@ -52,7 +52,7 @@ func (m *meter) start(a *app) {
 	case a.json:
 		m.report = func(e updater.Event) { m.jsonLine(a.stderr, e) }
 	case isTerminal(a.stderr):
-		m.bars = mpb.New(mpb.WithOutput(a.stderr), mpb.WithWidth(24), mpb.WithAutoRefresh())
+		m.bars = mpb.New(mpb.WithOutput(a.stderr), mpb.WithWidth(20), mpb.WithAutoRefresh())
 		m.report = notes(m.bars, m.show)
 	default:
 		m.report = notes(a.stderr, func(e updater.Event) { m.plainLine(a.stderr, e) })

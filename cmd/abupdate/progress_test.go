@@ -87,13 +87,13 @@ func TestProgressText(t *testing.T) {
 		e    updater.Event
 		want string // after 10 s
 	}{
-		{"a total", updater.Event{Done: 10 * mib, Total: 30 * mib}, "10.0 MiB of 30.0 MiB (33 %), 1.0 MiB/s, 20s left"},
+		{"a total", updater.Event{Done: 10 * mib, Total: 30 * mib}, "33 % of 30.0 MiB, 20s left, 1.0 MiB/s"},
 		{"no total", updater.Event{Done: 10 * mib}, "10.0 MiB, 1.0 MiB/s"},
-		{"at the end", updater.Event{Done: 10 * mib, Total: 10 * mib}, "10.0 MiB of 10.0 MiB (100 %), 1.0 MiB/s"},
+		{"at the end", updater.Event{Done: 10 * mib, Total: 10 * mib}, "100 % of 10.0 MiB, 1.0 MiB/s"},
 		{"copied and fetched", updater.Event{Done: 200 * mib, Total: 300 * mib, Copied: 190 * mib, Fetched: 10 * mib, ToFetch: 80 * mib},
-			"200.0 MiB of 300.0 MiB (66 %), 190.0 MiB copied, 10.0 MiB of 80.0 MiB fetched, 1.0 MiB/s, 1m10s left"},
+			"66 % of 300.0 MiB, 1m10s left, 1.0 MiB/s, 10.0 MiB of 80.0 MiB fetched, 190.0 MiB copied"},
 		{"fetched, nobody knows how much comes", updater.Event{Done: 10 * mib, Total: 20 * mib, Fetched: 10 * mib},
-			"10.0 MiB of 20.0 MiB (50 %), 10.0 MiB fetched, 1.0 MiB/s, 10s left"},
+			"50 % of 20.0 MiB, 10s left, 1.0 MiB/s, 10.0 MiB fetched"},
 	} {
 		if got := describe(tt.e, pace{{noon, 0}}, after(10)).text(); got != tt.want {
 			t.Errorf("%s:\n got %s\nwant %s", tt.name, got, tt.want)
@@ -128,8 +128,8 @@ func TestPlainProgress(t *testing.T) {
 		events = append(events, updater.Event{Step: updater.StepReadBack, Done: int64(i), Total: 5})
 	}
 	want := lines(
-		"write: 10.0 KiB of 100.0 KiB (10 %), 1.0 KiB/s, 1m30s left",
-		"write: 20.0 KiB of 100.0 KiB (20 %), 1.0 KiB/s, 1m20s left",
+		"write: 10 % of 100.0 KiB, 1m30s left, 1.0 KiB/s",
+		"write: 20 % of 100.0 KiB, 1m20s left, 1.0 KiB/s",
 		"the server has no ranges")
 	want = strings.ReplaceAll(strings.TrimPrefix(want, "  "), "\n  ", "\n") + "\n"
 	if diff := cmp.Diff(want, metered(&app{}, events)); diff != "" {

@@ -12,7 +12,7 @@ import (
 // read back from it, with what the peer does with the same image.
 func installing(name string, n int, peer func(ctx context.Context, b *bench, image string) (usage, error)) *experiment {
 	return &experiment{name: name, run: func(ctx context.Context, b *bench) ([]pair, error) {
-		_, dir, err := b.updates(ctx)
+		u, dir, err := b.updates(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -20,7 +20,7 @@ func installing(name string, n int, peer func(ctx context.Context, b *bench, ima
 		if err != nil {
 			return nil, err
 		}
-		device, err := b.device(ctx, "oci:"+dir+":"+patched, "2G")
+		device, err := b.device(ctx, u.image(patched), patched, "2G")
 		if err != nil {
 			return nil, err
 		}
@@ -41,7 +41,7 @@ func (b *bench) install(ctx context.Context, device, ref string) (usage, error) 
 	if _, err := b.measure(ctx, measure, command{args: []string{"cp", "--sparse=always", device, target}}); err != nil {
 		return usage{}, err
 	}
-	return b.measure(ctx, measure, command{args: []string{b.abupdate, "apply", ref, "--full", "--disk", target, "--quiet"}})
+	return b.measure(ctx, measure, command{args: []string{b.abupdate, "apply", ref, "--full", "--allow-downgrade", "--disk", target, "--quiet"}})
 }
 
 var (
@@ -71,12 +71,12 @@ var installLarge = &experiment{name: "full install of a large image", run: func(
 	if err != nil {
 		return nil, err
 	}
-	_, small, err := b.updates(ctx)
+	small, _, err := b.updates(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// Two slots, each with its tree, and the rest of a disk.
-	device, err := b.device(ctx, "oci:"+small+":"+upgraded, strconv.FormatInt((2*size+size/16)>>20+1024, 10)+"M")
+	device, err := b.device(ctx, small.image(released), released, strconv.FormatInt((2*size+size/16)>>20+1024, 10)+"M")
 	if err != nil {
 		return nil, err
 	}

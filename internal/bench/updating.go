@@ -45,13 +45,13 @@ func (b *bench) updates(ctx context.Context) (*upgrade, string, error) {
 	return u, dir, nil
 }
 
-// device makes a disk whose slot A has a version; B is empty.
-func (b *bench) device(ctx context.Context, ref, size string) (string, error) {
+// device makes a disk whose slot A has a version of an image; B is empty.
+func (b *bench) device(ctx context.Context, ref, version, size string) (string, error) {
 	file := b.in("device.img")
 	if err := os.RemoveAll(file); err != nil {
 		return "", err
 	}
-	args := []string{b.abupdate, "image", ref, "-o", file, "--quiet", "--recovery", "none", "--size", size}
+	args := []string{b.abupdate, "image", ref, "-o", file, "--quiet", "--recovery", "none", "--version", version, "--size", size}
 	_, err := b.measure(ctx, measure, command{args: args})
 	return file, err
 }
@@ -117,11 +117,11 @@ func hexOf(digest string) string { return digest[len("sha256:"):] }
 // with an index of chunks.
 func fetching(from, to string) *experiment {
 	return &experiment{name: "fetching " + from + " to " + to, run: func(ctx context.Context, b *bench) ([]pair, error) {
-		_, dir, err := b.updates(ctx)
+		u, dir, err := b.updates(ctx)
 		if err != nil {
 			return nil, err
 		}
-		device, err := b.device(ctx, "oci:"+dir+":"+from, "2G")
+		device, err := b.device(ctx, u.image(from), from, "2G")
 		if err != nil {
 			return nil, err
 		}
@@ -166,11 +166,11 @@ var (
 
 // nothing is an apply of what is there already.
 var nothing = &experiment{name: "nothing to do", run: func(ctx context.Context, b *bench) ([]pair, error) {
-	_, dir, err := b.updates(ctx)
+	u, dir, err := b.updates(ctx)
 	if err != nil {
 		return nil, err
 	}
-	device, err := b.device(ctx, "oci:"+dir+":"+upgraded, "2G")
+	device, err := b.device(ctx, u.image(released), released, "2G")
 	if err != nil {
 		return nil, err
 	}
@@ -179,6 +179,9 @@ var nothing = &experiment{name: "nothing to do", run: func(ctx context.Context, 
 		return nil, err
 	}
 	defer w.close()
+	if _, err := b.apply(ctx, w, dir, device, upgraded); err != nil {
+		return nil, err
+	}
 	var p pair
 	p.ours, err = b.nothingToDo(ctx, w, device)
 	return []pair{p}, err

@@ -19,7 +19,7 @@ const (
 	headerTimeout = time.Minute
 	idleTimeout   = 90 * time.Second
 	pingTimeout   = 30 * time.Second // of HTTP/2
-	idlePerHost   = 8 // as many as are in flight at a time
+	idlePerHost   = 8                // as many as are in flight at a time
 )
 
 func (c *Client) transport() *http.Transport {

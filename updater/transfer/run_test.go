@@ -13,7 +13,6 @@ import (
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/updater/transfer"
-	"github.com/abupdate/abupdate/verity"
 )
 
 func TestRun(t *testing.T) {
@@ -331,5 +330,3 @@ func TestWrongSize(t *testing.T) {
 		}
 	}
 }
-
-var _ verity.Store = (*blockdev.Memory)(nil)

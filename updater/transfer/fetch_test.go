@@ -131,9 +131,9 @@ func (s *server) opened() int {
 }
 
 func TestWithoutRanges(t *testing.T) {
-	img := fresh(22, 400)
+	img := fresh(22, 1000)
 	old := append([]byte(nil), img...)
-	rand.NewChaCha8([32]byte{9}).Read(old[100*block : 300*block])
+	rand.NewChaCha8([32]byte{9}).Read(old[100*block : 900*block])
 	for _, tt := range []struct {
 		name  string
 		after int // ranges that are answered
@@ -145,7 +145,7 @@ func TestWithoutRanges(t *testing.T) {
 		{"and all of it is forbidden", 0, false, fault.Network},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			dev := slot(nil, 500)
+			dev := slot(nil, 1100)
 			srv := &server{content: img}
 			noted := 0
 			opt := transfer.Options{NoRanges: errNoRanges, Say: func(note string) {

@@ -250,18 +250,18 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 // is left: at most 52 % of all.
 func TestResume(t *testing.T) {
 	rng := rand.New(rand.NewPCG(9, 10))
-	old := image(letters(rng, 2000))
+	old := image(letters(rng, 12000))
 	img := upgraded(old)
 	for _, tt := range []struct {
 		name     string
 		noRanges bool
 	}{{"ranges", false}, {"one stream", true}} {
 		t.Run(tt.name, func(t *testing.T) {
-			all := fetchedBy(t, img, old, slot(nil, 4000), transfer.Target{}, 0, tt.noRanges)
-			if all < 300*block {
+			all := fetchedBy(t, img, old, slot(nil, 13000), transfer.Target{}, 0, tt.noRanges)
+			if all < 2000*block {
 				t.Fatalf("an uninterrupted transfer fetches %d bytes: too few to prove anything", all)
 			}
-			dev := slot(nil, 4000)
+			dev := slot(nil, 13000)
 			fetchedBy(t, img, old, dev, transfer.Target{}, all/2, tt.noRanges)
 			rest := fetchedBy(t, img, old, dev, transfer.Target{Scan: true}, 0, tt.noRanges)
 			holds(t, dev, img)

@@ -143,7 +143,9 @@ func TestReplayRows(t *testing.T) {
 							continue // the row's layers need each other
 						}
 						replayed += compareLocal(t, tars[:m], local)
-						spoilt += compareSpoilt(t, tars[:m], local)
+						if m == len(tars) {
+							spoilt += compareSpoilt(t, tars[:m], local)
+						}
 					}
 				}
 			})

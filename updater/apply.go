@@ -94,10 +94,10 @@ func (s *System) Apply(ctx context.Context, opt ApplyOptions) (*Applied, error) 
 	defer img.Close()
 	a.img, a.source = img, newSource(img, opt.Source, a.phase)
 	defer a.release()
-	a.useLocalLayers()
 	if err := a.preflight(ctx); err != nil {
 		return nil, err
 	}
+	a.useLocalLayers()
 	if opt.DryRun {
 		if err := a.survey(ctx); err != nil {
 			return nil, err

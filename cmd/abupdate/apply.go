@@ -207,8 +207,11 @@ func printTransfer(w io.Writer, r *updater.Applied) {
 		fmt.Fprintf(w, "%s\t%s from other slots\n", copied, bytesText(n))
 	}
 	requests := ""
-	if r.FetchedRanges > 0 {
-		requests = fmt.Sprintf(" in %d requests", r.FetchedRanges)
+	switch n := r.FetchedRanges; {
+	case n == 1:
+		requests = " in one request"
+	case n > 1:
+		requests = fmt.Sprintf(" in %d requests", n)
 	}
 	metadata := ""
 	if r.MetadataBytes > 0 {

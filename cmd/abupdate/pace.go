@@ -109,7 +109,7 @@ func (l progressLine) text() string {
 		add("%s/s", bytesText(l.Rate))
 	}
 	switch {
-	case l.ToFetch > 0:
+	case l.ToFetch > 0 && l.ToFetch < l.Total:
 		add("%s of %s fetched", bytesText(l.Fetched), bytesText(l.ToFetch))
 	case l.Fetched > 0:
 		add("%s fetched", bytesText(l.Fetched))

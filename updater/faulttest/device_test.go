@@ -24,6 +24,7 @@ import (
 // A device is a disk image file and the server that its updates come from.
 type device struct {
 	*faultserver.Server
+	dir  string // the layout that it serves
 	host string
 	disk string
 	home string
@@ -40,9 +41,14 @@ func newDevice(t *testing.T, dir string) *device {
 	if dir == "" {
 		dir = shared.updates
 	}
-	d := &device{Server: faultserver.New(dir), disk: filepath.Join(t.TempDir(), "disk.raw"), home: t.TempDir()}
+	return newDeviceOf(t, dir, shared.disk)
+}
+
+func newDeviceOf(t *testing.T, dir string, disk template) *device {
+	t.Helper()
+	d := &device{Server: faultserver.New(dir), dir: dir, disk: filepath.Join(t.TempDir(), "disk.raw"), home: t.TempDir()}
 	d.host = d.Start(t)
-	if err := writeSparse(d.disk, shared.size, shared.disk); err != nil {
+	if err := disk.write(d.disk); err != nil {
 		t.Fatal(err)
 	}
 	d.slot = d.slotA(t)

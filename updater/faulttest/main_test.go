@@ -26,8 +26,7 @@ var shared struct {
 	program string // the command abupdate
 	images  string // layout of ordinary images
 	updates string // layout of what build made of them
-	disk    []extent
-	size    int64
+	disk    template
 	once    sync.Once
 	err     error
 }
@@ -39,8 +38,6 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
-
-const slotSize = 8 * disk.MiB
 
 // setUp builds the command and makes the updates and a disk whose slot A holds
 // the first of them.
@@ -81,37 +78,44 @@ func prepare(t *testing.T) (err error) {
 			return err
 		}
 	}
-	return makeDisk(t, filepath.Join(shared.dir, "disk.raw"))
+	shared.disk, err = makeDisk(t, 8*disk.MiB)
+	return err
 }
 
-// makeDisk makes the disk that every test gets a copy of.
-func makeDisk(t *testing.T, path string) error {
-	layout := disk.Layout{ESP: disk.MinESP, Slot: slotSize, Var: disk.MinVar}
-	dev, d, err := disk.CreateFile(path, 0, layout, disk.Options{})
+// A template is a disk that tests get copies of.
+type template struct {
+	size    int64
+	content []extent
+}
+
+// makeDisk makes a disk with slots of a size, the first of which holds v1.
+func makeDisk(t *testing.T, slot disk.Size) (made template, err error) {
+	path := filepath.Join(t.TempDir(), "template.raw")
+	dev, d, err := disk.CreateFile(path, 0, disk.Layout{ESP: disk.MinESP, Slot: slot, Var: disk.MinVar}, disk.Options{})
 	if err != nil {
-		return err
+		return made, err
 	}
 	defer dev.Close()
 	sec, err := d.State()
 	if err != nil {
-		return err
+		return made, err
 	}
 	if err := bootctl.Format(sec, bootctl.New()); err != nil {
-		return err
+		return made, err
 	}
 	sys, err := updater.New(dev, nil)
 	if err != nil {
-		return err
+		return made, err
 	}
 	if _, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: "oci:" + shared.updates + ":v1"}); err != nil {
-		return err
+		return made, err
 	}
 	ut.EditState(t, path, func(s bootctl.State) bootctl.State {
 		return bootctl.New().Install(bootctl.SlotA, s.Slot(bootctl.SlotA).Info())
 	})
-	shared.size = dev.Size()
-	shared.disk, err = readSparse(path)
-	return err
+	made.size = dev.Size()
+	made.content, err = readSparse(path)
+	return made, err
 }
 
 // An extent is a piece of a file that is not all zeros.
@@ -136,13 +140,13 @@ func readSparse(path string) ([]extent, error) {
 	return found, nil
 }
 
-func writeSparse(path string, size int64, extents []extent) error {
+func (m template) write(path string) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	err = f.Truncate(size)
-	for _, e := range extents {
+	err = f.Truncate(m.size)
+	for _, e := range m.content {
 		if _, werr := f.WriteAt(e.data, e.off); werr != nil {
 			err = errors.Join(err, werr)
 		}
@@ -164,16 +168,14 @@ func digestIn(t *testing.T, layout, tag string) string {
 	return ""
 }
 
-func digestOf(t *testing.T, tag string) string { t.Helper(); return digestIn(t, shared.updates, tag) }
-
-// squashfsOf returns the squashfs of an update.
-func squashfsOf(t *testing.T, tag string) []byte {
+// squashfsIn returns the squashfs of an update in a layout.
+func squashfsIn(t *testing.T, layout, tag string) []byte {
 	t.Helper()
 	blob := func(digest string) string {
-		return filepath.Join(shared.updates, "blobs", strings.Replace(digest, ":", "/", 1))
+		return filepath.Join(layout, "blobs", strings.Replace(digest, ":", "/", 1))
 	}
 	var m v1.Manifest
-	readJSON(t, blob(digestOf(t, tag)), &m)
+	readJSON(t, blob(digestIn(t, layout, tag)), &m)
 	for _, l := range m.Layers {
 		if l.MediaType == manifest.SquashfsMediaType {
 			b, err := os.ReadFile(blob(l.Digest.String()))

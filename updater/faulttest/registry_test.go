@@ -157,7 +157,7 @@ func tagMoves(t *testing.T, _ row) {
 // dataChanges replaces the squashfs while it is fetched: no mix comes of it.
 func dataChanges(t *testing.T, r row) {
 	d := newDevice(t, "")
-	other := []byte(strings.Repeat("another squashfs", len(squashfsOf(t, "v2"))/16))
+	other := []byte(strings.Repeat("another squashfs", len(squashfsIn(t, shared.updates, "v2"))/16))
 	d.Set(fs.On(fs.After(2, fs.Replace(other)), fs.Data))
 	d.checkFailed(t, d.apply(t, d.ref("v2")), r.code, r.says...)
 	d.checkFinishes(t, "2.0", d.ref("v2"))

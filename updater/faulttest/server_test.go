@@ -40,7 +40,7 @@ func (tt serverRow) test(t *testing.T) {
 	d.Set(tt.faults()...)
 	ref := d.ref("v2")
 	if tt.byDigest {
-		ref = d.host + "/os@" + digestOf(t, "v2")
+		ref = d.host + "/os@" + digestIn(t, shared.updates, "v2")
 	}
 	var got result
 	if tt.inside {

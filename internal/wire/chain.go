@@ -70,9 +70,7 @@ func (e *Endpoint) request(req *http.Request) *http.Request {
 	}
 	r := req.Clone(req.Context())
 	r.URL, r.Host = u, ""
-	for _, name := range []string{"Authorization", "Cookie"} {
-		r.Header.Del(name)
-	}
+	stripCredentials(r.Header)
 	return r
 }
 

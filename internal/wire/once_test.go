@@ -181,6 +181,46 @@ func TestRedirectAgain(t *testing.T) {
 	}
 }
 
+// TestRedirectShortcut asks the place that had one range for the next, as long
+// as that works, and never with credentials.
+func TestRedirectShortcut(t *testing.T) {
+	clk := newClock()
+	var asked []string
+	expired := false
+	c := wire.New(clk.use(wire.Options{Base: roundTrip(func(req *http.Request) (*http.Response, error) {
+		asked = append(asked, req.URL.String()+" "+req.Header.Get("Authorization"))
+		switch {
+		case req.URL.Host == "h":
+			return answer(req, 307, "", fmt.Sprintf("Location: https://cdn/%d", len(asked))), nil
+		case expired:
+			expired = false
+			return answer(req, 403, ""), nil
+		case req.Header.Get("Range") == "":
+			return answer(req, 200, ""), nil
+		}
+		return answer(req, 206, "", "Content-Range: bytes 0-1/2"), nil
+	})}))
+	rt := c.Transport()
+	for i, header := range []string{"Accept: a", "Range: bytes=0-1", "Range: bytes=0-1", "Accept: a", "Range: bytes=0-1", "Range: bytes=0-1"} {
+		expired = i == 4
+		resp, err := get(t, rt, "https://h/x", header, "Authorization: secret")
+		if err != nil || resp.StatusCode >= 300 {
+			t.Fatalf("request %d: %v, %v", i, resp, err)
+		}
+	}
+	want := []string{
+		"https://h/x secret", "https://cdn/1 ", // no range
+		"https://h/x secret", "https://cdn/3 ", // the first
+		"https://cdn/3 ",
+		"https://h/x secret", "https://cdn/6 ", // no range
+		"https://cdn/3 ", "https://h/x secret", "https://cdn/9 ", // what was good for a while
+		"https://cdn/9 ",
+	}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Errorf("asked for (-want +got):\n%s", diff)
+	}
+}
+
 // TestClock says what the device thinks the time is when a certificate does
 // not fit, and goes on trying: the clock may be set meanwhile.
 func TestClock(t *testing.T) {

@@ -1,11 +1,9 @@
 package wire
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -59,51 +57,4 @@ func (r *retrier) CloseIdleConnections() { r.c.CloseIdleConnections() }
 func drop(resp *http.Response) {
 	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
 	resp.Body.Close()
-}
-
-// maxRedirects is how many a request may go along.
-const maxRedirects = 10
-
-// Follow returns a round tripper that goes along redirects. Credentials stay
-// with the host that they were given for, and TLS is not given up on the way.
-// Errors name hosts but not whole addresses: those may hold signatures.
-func (c *Client) Follow(rt http.RoundTripper) http.RoundTripper {
-	return &follower{c, &http.Client{Transport: rt, CheckRedirect: c.redirect}}
-}
-
-type follower struct {
-	c      *Client
-	client *http.Client
-}
-
-func (f *follower) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := f.client.Do(req)
-	var where *url.Error
-	if err == nil || !errors.As(err, &where) {
-		return resp, err
-	}
-	if resp != nil {
-		resp.Body.Close()
-	}
-	host := req.URL.Host
-	if u, parseErr := url.Parse(where.URL); parseErr == nil && u.Host != host {
-		return nil, fmt.Errorf("%s, redirected to %s: %w", host, u.Host, where.Err)
-	}
-	return nil, fmt.Errorf("%s: %w", host, where.Err)
-}
-
-func (c *Client) redirect(req *http.Request, via []*http.Request) error {
-	from := via[0].URL
-	switch {
-	case len(via) > maxRedirects:
-		return Permanent(fmt.Errorf("more than %d redirects", maxRedirects))
-	case from.Scheme == "https" && req.URL.Scheme != "https":
-		return Permanent(fmt.Errorf("a redirect from TLS to plain %s is not followed", req.URL.Scheme))
-	}
-	if req.URL.Host != from.Host {
-		for _, name := range []string{"Authorization", "Proxy-Authorization", "Cookie", "Www-Authenticate"} {
-			req.Header.Del(name)
-		}
-	}
-	return nil
 }

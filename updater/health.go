@@ -44,6 +44,12 @@ func (c HealthConfig) check() error {
 // runs.
 const BootComplete = "boot-complete.target"
 
+// startTarget says at its end what an operator wants to know first.
+const startTarget = `systemctl start ` + BootComplete + ` && exit 0
+failed=$(systemctl list-units --state=failed --plain --no-legend --no-pager | cut -d' ' -f1)
+echo "failed units:" $failed
+exit 1`
+
 // bootTimeout is how long the system may take to come up.
 const bootTimeout = 10 * time.Minute
 
@@ -196,7 +202,7 @@ func (h *examination) examine(ctx context.Context) (bad, err error) {
 // only when it is called by hand.
 func (h *examination) bootComplete() health.Check {
 	return health.Check{
-		Name: BootComplete, Argv: []string{"systemctl", "start", BootComplete}, Required: true,
+		Name: BootComplete, Argv: []string{"/bin/sh", "-c", startTarget}, Required: true,
 		Timeout: cmp.Or(h.opt.Config.Timeouts[BootComplete], bootTimeout),
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // ResultsDir is where the output of the last run of every check is kept.
@@ -119,10 +121,20 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// lastLine is the last line that says something.
+// maxLine is how long the line may be that goes into a reason, in letters.
+const maxLine = 200
+
+// lastLine is the last line that says something, without what would do
+// something to a terminal.
 func (t *tail) lastLine() string {
 	lines := bytes.Split(bytes.TrimSpace(t.buf), []byte("\n"))
-	return strings.ToValidUTF8(string(bytes.TrimSpace(lines[len(lines)-1])), "?")
+	line := []rune(strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, string(bytes.TrimSpace(lines[len(lines)-1]))))
+	return string(line[:min(len(line), maxLine)])
 }
 
 // keep writes the output to a file and returns its path. That it cannot be

@@ -43,6 +43,11 @@ func chatters(_ context.Context, out io.Writer) error {
 	return nil
 }
 
+func hostile(_ context.Context, out io.Writer) error {
+	fmt.Fprint(out, "\x1b[2Jä\xff"+strings.Repeat("x", 1000))
+	return errors.New("exit status 1")
+}
+
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	clock := time.Unix(0, 0)
@@ -52,9 +57,10 @@ func TestRun(t *testing.T) {
 		{Name: "bad", Required: true, Timeout: time.Hour},
 		{Name: "late", Timeout: time.Nanosecond},
 		{Name: "loud", Timeout: time.Hour},
+		{Name: "hostile", Timeout: time.Hour},
 		{Name: "broken", Required: true, Problem: "it is not an executable file"},
 	}, health.RunOptions{
-		Runner: runner{"good": passes, "bad": fails, "late": hangs, "loud": chatters},
+		Runner: runner{"good": passes, "bad": fails, "late": hangs, "loud": chatters, "hostile": hostile},
 		Dir:    dir, Tell: func(r health.Result) { told = append(told, r.Name) },
 		Now: func() time.Time { clock = clock.Add(time.Second); return clock },
 	})
@@ -67,12 +73,13 @@ func TestRun(t *testing.T) {
 		{Name: "bad", Required: true, Reason: "exit status 1: no route to host", Seconds: 1, Output: log("bad")},
 		{Name: "late", Reason: "timed out after 1ns: waiting", Seconds: 1, Output: log("late")},
 		{Name: "loud", Passed: true, Seconds: 1, Output: log("loud")},
+		{Name: "hostile", Reason: "exit status 1: ?[2Jä?" + strings.Repeat("x", 194), Seconds: 1, Output: log("hostile")},
 		{Name: "broken", Required: true, Reason: "it is not an executable file"},
 	}
 	if diff := cmp.Diff(want, results); diff != "" {
 		t.Errorf("Run() (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"good", "bad", "late", "loud", "broken"}, told); diff != "" {
+	if diff := cmp.Diff([]string{"good", "bad", "late", "loud", "hostile", "broken"}, told); diff != "" {
 		t.Errorf("told of (-want +got):\n%s", diff)
 	}
 	if failed := health.Failed(results); failed == nil || failed.Name != "bad" {

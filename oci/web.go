@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/wire"
@@ -20,7 +21,22 @@ type webSource struct {
 	wire   *wire.Client
 	client *http.Client
 	spool  spool
+	seen   *webSeen
 }
+
+// A webSeen is what was fetched of a layout and is needed again: its images
+// share it, and see one state of index.json.
+type webSeen struct {
+	mu    sync.Mutex
+	index *v1.IndexManifest
+	docs  map[v1.Hash][]byte
+}
+
+// Bounds of what is kept of a layout, in manifests and bytes of each.
+const (
+	maxSeen      = 64
+	maxSeenBytes = 64 << 10
+)
 
 // resolveWeb finds an image in a layout on a web server.
 func resolveWeb(ctx context.Context, ref Reference, opt Options) (*Image, error) {
@@ -30,7 +46,7 @@ func resolveWeb(ctx context.Context, ref Reference, opt Options) (*Image, error)
 	base.Host, path, _ = strings.Cut(ref.Path, "/")
 	base.Path = strings.TrimRight("/"+path, "/")
 	client := &http.Client{Transport: opt.Wire.Retry(wire.Chain(webEndpoints(base, opt)...))}
-	src := &webSource{base: base.String(), wire: opt.Wire, client: client, spool: spool{parent: opt.SpoolDir}}
+	src := &webSource{base: base.String(), wire: opt.Wire, client: client, spool: spool{parent: opt.SpoolDir}, seen: &webSeen{docs: map[v1.Hash][]byte{}}}
 	return resolveShelf(ctx, ref, opt, src)
 }
 
@@ -100,8 +116,19 @@ func setCredentials(h http.Header, c *authn.AuthConfig) {
 	}
 }
 
-// index fetches index.json anew each time: it is what changes.
 func (s *webSource) index(ctx context.Context) (*v1.IndexManifest, error) {
+	s.seen.mu.Lock()
+	defer s.seen.mu.Unlock()
+	if s.seen.index != nil {
+		return s.seen.index, nil
+	}
+	index, err := s.fetchIndex(ctx)
+	s.seen.index = index
+	return index, err
+}
+
+// fetchIndex keeps to no proxy's copy: index.json is what changes.
+func (s *webSource) fetchIndex(ctx context.Context) (*v1.IndexManifest, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+"/index.json", nil)
 	if err != nil {
 		return nil, err
@@ -148,11 +175,20 @@ func (s *webSource) referrers(ctx context.Context, h v1.Hash, artifactType strin
 }
 
 func (s *webSource) manifest(ctx context.Context, desc v1.Descriptor) ([]byte, error) {
-	return document(ctx, s, desc)
+	s.seen.mu.Lock()
+	defer s.seen.mu.Unlock()
+	if doc := s.seen.docs[desc.Digest]; doc != nil {
+		return doc, nil
+	}
+	doc, err := document(ctx, s, desc)
+	if err == nil && len(doc) <= maxSeenBytes && len(s.seen.docs) < maxSeen {
+		s.seen.docs[desc.Digest] = doc
+	}
+	return doc, err
 }
 
 func (s *webSource) another() source {
-	return &webSource{base: s.base, wire: s.wire, client: s.client, spool: spool{parent: s.spool.parent}}
+	return &webSource{base: s.base, wire: s.wire, client: s.client, spool: spool{parent: s.spool.parent}, seen: s.seen}
 }
 
 func (s *webSource) Close() error {

@@ -53,7 +53,14 @@ func webLayout(t *testing.T) (dir string, image v1.Descriptor) {
 
 func TestWeb(t *testing.T) {
 	dir, image := webLayout(t)
-	base := "http://" + serve(t, dir, nil) + "/path"
+	var mu sync.Mutex
+	asked := map[string]int{}
+	base := "http://" + serve(t, dir, func(_ http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		asked[r.URL.Path]++
+		return false
+	}) + "/path"
 	s := &server{}
 	for _, tt := range []struct{ ref, platform, want string }{
 		{base + ":v1", "", "f a new"},
@@ -88,6 +95,7 @@ func TestWeb(t *testing.T) {
 			t.Errorf("%d bytes at %d: got %d bytes, %v", at[1], at[0], len(got), err)
 		}
 	}
+	clear(asked)
 	img, err := resolve(t, base+":v1", oci.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -106,6 +114,11 @@ func TestWeb(t *testing.T) {
 	sigs, err := img.Signatures(t.Context())
 	if err != nil || len(sigs) != 0 {
 		t.Errorf("signatures are %v, %v", sigs, err)
+	}
+	for path, n := range asked {
+		if n != 1 {
+			t.Errorf("%s was asked for %d times; want once", path, n)
+		}
 	}
 }
 

@@ -86,6 +86,7 @@ func prepare(t *testing.T) (err error) {
 type template struct {
 	size    int64
 	content []extent
+	slotA   []byte // what slot A holds
 }
 
 // makeDisk makes a disk with slots of a size, the first of which holds v1.
@@ -114,7 +115,15 @@ func makeDisk(t *testing.T, slot disk.Size) (made template, err error) {
 		return bootctl.New().Install(bootctl.SlotA, s.Slot(bootctl.SlotA).Info())
 	})
 	made.size = dev.Size()
-	made.content, err = readSparse(path)
+	if made.content, err = readSparse(path); err != nil {
+		return made, err
+	}
+	slotA, err := d.Slot(bootctl.SlotA)
+	if err != nil {
+		return made, err
+	}
+	made.slotA = make([]byte, slotA.Size())
+	_, err = slotA.ReadAt(made.slotA, 0)
 	return made, err
 }
 

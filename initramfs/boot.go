@@ -243,7 +243,7 @@ const (
 func (b *boot) loadModule(line string) error {
 	name, optional := strings.CutPrefix(line, "?")
 	b.sys.Alive()
-	err := b.sys.LoadModule(b.path(name))
+	err := b.sys.LoadModule(b.path(name), b.moduleParams(name))
 	if err == nil {
 		return nil
 	}
@@ -252,6 +252,29 @@ func (b *boot) loadModule(line string) error {
 		return nil
 	}
 	return err
+}
+
+// moduleParams returns what the command line says to a module, MODULE.NAME=VALUE,
+// as modprobe takes it from there. A watchdog that was ordered goes on over the
+// start of another kernel: its drivers would stop it there, as for a reboot.
+func (b *boot) moduleParams(file string) string {
+	plain := func(name string) string { return strings.ReplaceAll(name, "-", "_") }
+	module := plain(strings.TrimSuffix(filepath.Base(file), ".ko"))
+	var params []string
+	if module == "watchdog" && b.cmdline.Watchdog > 0 {
+		params = append(params, "stop_on_reboot=0") // one on the command line comes later and counts
+	}
+	for _, word := range splitCmdline(b.line) {
+		name, param, ok := strings.Cut(word, ".")
+		if !ok || param == "" || plain(name) != module {
+			continue
+		}
+		if key, value, ok := strings.Cut(param, "="); ok && strings.ContainsAny(value, " \t") {
+			param = key + `="` + value + `"`
+		}
+		params = append(params, param)
+	}
+	return strings.Join(params, " ")
 }
 
 // findDisk waits until the boot disk is there and reads its layout.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -395,6 +396,20 @@ func TestRequiredModule(t *testing.T) {
 	})
 	if f.restarted != recovery.Reboot || !f.said("loading /lib/dm-verity.ko: no such device") {
 		t.Errorf("restarted %v, log %q; want a reboot that says why", f.restarted, f.log)
+	}
+}
+
+// Modules get what the command line says to them.
+func TestModuleParams(t *testing.T) {
+	d := installed(t)
+	d.cmdline += ` nvme-core.timeout=5 nvme_core.label="a b" i6300esb.heartbeat=9 abupdate.watchdog=60 root=nvme_core.x=1 watchdog.`
+	f := d.boot(func(f *fakeSystem) {
+		image{"etc/abupdate/modules": "/lib/nvme-core.ko\n/lib/watchdog.ko\n?/lib/i6300esb.ko\n/lib/other.ko\n"}.put(t, f.root)
+	})
+	for _, want := range []string{`module /lib/nvme-core.ko timeout=5 label="a b"`, "module /lib/watchdog.ko stop_on_reboot=0", "module /lib/i6300esb.ko heartbeat=9", "module /lib/other.ko"} {
+		if !slices.Contains(f.calls, want) {
+			t.Errorf("calls %q; want %q", f.calls, want)
+		}
 	}
 }
 

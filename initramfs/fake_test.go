@@ -249,8 +249,8 @@ func flagNames(flags initramfs.MountFlag) string {
 
 func (f *fakeSystem) Unmount(target string) error { return f.call("unmount %s", target) }
 
-func (f *fakeSystem) LoadModule(path string) error {
-	return f.call("module %s", strings.TrimPrefix(path, f.root))
+func (f *fakeSystem) LoadModule(path, params string) error {
+	return f.call("module %s %s", strings.TrimPrefix(path, f.root), params)
 }
 
 func (f *fakeSystem) FindDisk(hint partitions.Hint) (*initramfs.Disk, error) {

@@ -93,13 +93,13 @@ func bare(err error) error {
 	return err
 }
 
-func (m *machine) LoadModule(path string) error {
+func (m *machine) LoadModule(path, params string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	err = unix.FinitModule(int(f.Fd()), "", 0)
+	err = unix.FinitModule(int(f.Fd()), params, 0)
 	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}

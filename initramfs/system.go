@@ -26,9 +26,9 @@ type System interface {
 	// Mount and Unmount take paths below Root, with a leading slash.
 	Mount(m Mount) error
 	Unmount(target string) error
-	// LoadModule gives the kernel a module file; one that is loaded already
-	// is no error.
-	LoadModule(path string) error
+	// LoadModule gives the kernel a module file with its parameters; one that
+	// is loaded already is no error.
+	LoadModule(path, params string) error
 	// FindDisk looks once for the boot disk and opens it.
 	FindDisk(hint partitions.Hint) (*Disk, error)
 	// ShowPartition makes the kernel's view of a partition the one of the

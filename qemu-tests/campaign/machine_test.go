@@ -155,8 +155,8 @@ func (m *machine) Mount(mount initramfs.Mount) error {
 	return nil
 }
 
-func (m *machine) Unmount(string) error    { return nil }
-func (m *machine) LoadModule(string) error { return nil }
+func (m *machine) Unmount(string) error            { return nil }
+func (m *machine) LoadModule(string, string) error { return nil }
 
 func (m *machine) FindDisk(partitions.Hint) (*initramfs.Disk, error) {
 	return &initramfs.Disk{Path: "/dev/vda", Dev: m.dev}, nil

@@ -17,13 +17,27 @@ type confirmProbe struct {
 	scripts []string // of other inits, that are started
 }
 
-func (p *confirmProbe) entry(_ *tree, e fstree.Entry) {
+func (p *confirmProbe) entry(t *tree, e fstree.Entry) {
 	// OpenRC: etc/runlevels/LEVEL/NAME; System V: etc/rcN.d/S..NAME; runit,
 	// s6: a folder of services.
 	if e.Type != fstree.Directory && strings.Contains(base(e.Path), "abupdate") &&
 		(strings.HasPrefix(e.Path, "etc/runlevels/") || strings.HasPrefix(e.Path, "etc/rc") || strings.HasPrefix(e.Path, "etc/s6")) {
 		p.scripts = append(p.scripts, e.Path)
 	}
+	if isCheck(e.Path) && e.Type == fstree.Regular && e.Mode&0o111 == 0 {
+		t.found("health-check-not-executable", e.Path, "")
+	}
+}
+
+// isCheck says whether abupdate health runs what lies at a path.
+func isCheck(p string) bool {
+	for _, dir := range []string{"usr/lib/abupdate/health.d/", "etc/abupdate/health.d/"} {
+		if name, ok := strings.CutPrefix(p, dir); ok {
+			name = strings.TrimPrefix(name, "wanted/")
+			return !strings.Contains(name, "/") && !strings.HasPrefix(name, ".") && !strings.HasSuffix(name, "~")
+		}
+	}
+	return false
 }
 
 func (p *confirmProbe) want(t *tree) {

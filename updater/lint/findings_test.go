@@ -106,6 +106,10 @@ var findings = []struct {
 	{"unit not enabled", debian, files{marksOn: ""}, nil, []string{"mark-good-not-enabled /" + markGood}},
 	{"unit masked", debian, files{"etc/systemd/system/abupdate-mark-good.service": "-> /dev/null"}, nil, []string{"mark-good-not-enabled /etc/systemd/system/abupdate-mark-good.service"}},
 	{"unit enabled by another's Wants", debian, files{marksOn: "", unitDir + "app.target": "[Unit]\nWants=network.target \\\n  abupdate-mark-good.service\n"}, nil, nil},
+	{"health checks", debian, files{"755:usr/lib/abupdate/health.d/net": "x", "755:usr/lib/abupdate/health.d/wanted/time": "x", "etc/abupdate/health.d/off": "-> /dev/null"}, nil, nil},
+	{"health checks that are not executable", debian, files{
+		"usr/lib/abupdate/health.d/net": "x", "etc/abupdate/health.d/wanted/time": "x", "usr/lib/abupdate/health.d/.x": "x", "usr/lib/abupdate/health.d/doc/x": "x",
+	}, nil, []string{"health-check-not-executable /etc/abupdate/health.d/wanted/time", "health-check-not-executable /usr/lib/abupdate/health.d/net"}},
 	{"a unit of one's own", debian, files{
 		markGood: "", marksOn: "", "etc/systemd/system/health.service": "[Service]\nExecStart=/bin/true\nExecStartPost=/usr/bin/abupdate mark-good\n",
 		"usr/bin/true": static, "etc/systemd/system/multi-user.target.requires/health.service": "-> ../health.service",

@@ -8,6 +8,7 @@ import (
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/initramfs"
+	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/recovery"
 	"github.com/abupdate/abupdate/recovery/recoverytest"
 	"github.com/abupdate/abupdate/updater/trust"
@@ -134,5 +135,41 @@ func TestFallbackFromUnsignedSlot(t *testing.T) {
 func TestConfigIsWhatTheInitramfsReads(t *testing.T) {
 	if initramfs.ConfigPath != "/etc/abupdate/initramfs.json" || initramfs.TrustDir != "/etc/abupdate/trust.d" {
 		t.Errorf("paths are %s and %s; docs/ondisk.md says otherwise", initramfs.ConfigPath, initramfs.TrustDir)
+	}
+}
+
+// The kernel of a slot is started only when the slot is signed, and what is
+// started checks again: the keys go along.
+func TestTrustWithOtherKernel(t *testing.T) {
+	key := newKey(t)
+	keyFiles := image{"etc/abupdate/trust.d/vendor.pub": publicPEM(t, key)}
+	changed := func(sign func([]byte) []byte) *device {
+		disk := recoverytest.NewDisk(t, 0, true)
+		s := bootctl.New().Install(bootctl.SlotA, disk.FillSigned(t, bootctl.SlotA, "1.0", signer(t, key)))
+		disk.SetState(t, s.Stage(bootctl.SlotB, disk.FillSigned(t, bootctl.SlotB, "2.0", sign, func(m *manifest.Manifest) { m.Kernel = otherKernel })))
+		d := newDevice(t, disk.Dev)
+		d.images[bootctl.SlotB] = withKernel(t)
+		return d
+	}
+	boot := func(d *device) *fakeSystem {
+		return d.boot(selectorBoot(t), func(f *fakeSystem) { keyFiles.put(t, f.root) })
+	}
+
+	d := changed(nil)
+	if f := boot(d); f.kexec != nil || f.did("verity") || !strings.Contains(d.slot(bootctl.SlotB).LastFailure, "unsigned") {
+		t.Errorf("an unsigned slot: went over to %v, last failure %q", f.kexec, d.slot(bootctl.SlotB).LastFailure)
+	}
+
+	f := boot(changed(signer(t, key)))
+	if f.kexec == nil {
+		t.Fatalf("a signed slot: no other kernel was started; log %q", f.log)
+	}
+	second := f.second()
+	if second.switched == nil || second.read("etc/abupdate/trust.d/vendor.pub") != keyFiles["etc/abupdate/trust.d/vendor.pub"] {
+		t.Errorf("the second kernel: init %q, key %q; want the init started, and the same key",
+			second.switched, second.read("etc/abupdate/trust.d/vendor.pub"))
+	}
+	if !strings.Contains(second.read("run/abupdate/boot.json"), `"signed_only": true`) {
+		t.Errorf("the second kernel leaves word %s; want signed_only", second.read("run/abupdate/boot.json"))
 	}
 }

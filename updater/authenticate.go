@@ -39,7 +39,7 @@ func (a *apply) authenticate(ctx context.Context) error {
 			return err
 		}
 		if a.signer, err = ring.Keys.VerifyManifest(envelope, raw); err != nil {
-			return fault.Errorf(fault.Verify, "%v: %w", a.img.Reference(), err)
+			return fault.Errorf(fault.Verify, "%v%s: %w", a.img.Reference(), a.whence(), err)
 		}
 	}
 	if len(envelope.Signatures) > 0 {
@@ -50,6 +50,14 @@ func (a *apply) authenticate(ctx context.Context) error {
 		return fault.Errorf(fault.Verify, "%v: %w: %s: unsigned, and this device starts only what is signed", a.img.Reference(), trust.ErrUntrusted, a.img.Digest())
 	}
 	return nil
+}
+
+// whence says why an update is at hand though an image was asked for.
+func (a *apply) whence() string {
+	if a.updateOf == "" {
+		return ""
+	}
+	return ", made of image " + a.updateOf + " (--flatten takes that)"
 }
 
 // bootable refuses what the initramfs of this device would not start.

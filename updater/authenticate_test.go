@@ -458,3 +458,51 @@ func TestBuildSigns(t *testing.T) {
 	}
 	checkStatus(t, "slot image", in.SignatureStatus, updater.SignatureStatus{Signatures: 2, SignedBy: second.Public().ID[:16]})
 }
+
+// An image and the update that a publisher made of it: the update's own
+// signature counts for the update.
+func TestApplyUpdateBesideSignedImage(t *testing.T) {
+	key := newKey(t, keys.P256)
+	with := []*keys.Private{key}
+	for _, tt := range []struct {
+		name          string
+		image, update bool // signed
+		flatten       bool
+		kind          fault.Kind
+		want          string
+	}{
+		{"both signed", true, true, false, 0, ""},
+		{"the update alone", false, true, false, 0, ""},
+		{"the image alone", true, false, false, fault.Verify, "(--flatten takes that)"},
+		{"the image alone, which is asked for", true, false, true, 0, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := besideImage(t)
+			ref := "oci:" + dir + ":v2"
+			opt := updater.BuildOptions{Ref: ref, Dir: dir, Tag: "update"}
+			if tt.update {
+				opt.SignKeys = with
+			}
+			if _, err := updater.Build(t.Context(), opt); err != nil {
+				t.Fatal(err)
+			}
+			if tt.image {
+				if _, err := updater.Sign(t.Context(), ref, with, oci.Options{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			sys, err := updater.Open(updater.OpenOptions{Disk: ut.Disk(t, "oci:"+images(t)+":v1"), Access: updater.Change, Trust: []string{trustDir(t, key)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sys.Close()
+			got, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: ref, Flatten: tt.flatten})
+			if fault.KindOf(err) != tt.kind || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("Apply() = %v; want kind %d and %q", err, tt.kind, tt.want)
+			}
+			if err == nil && (got.Update == tt.flatten || got.SignedBy == "") {
+				t.Errorf("Apply() = %+v; want an update unless --flatten, and who signed it", got)
+			}
+		})
+	}
+}

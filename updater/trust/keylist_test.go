@@ -159,3 +159,29 @@ func TestRead(t *testing.T) {
 		t.Error("ReadDirs() with a broken file = nil: trust would be off")
 	}
 }
+
+func FuzzKeyList(f *testing.F) {
+	k, err := keys.Generate(keys.P256)
+	if err != nil {
+		f.Fatal(err)
+	}
+	pem, err := k.PublicPEM()
+	if err != nil {
+		f.Fatal(err)
+	}
+	list, err := k.SignList(pem)
+	if err != nil {
+		f.Fatal(err)
+	}
+	other, err := keys.Generate(keys.P256)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte(list))
+	f.Add([]byte(`{"payload":"","payloadType":"application/vnd.abupdate.keys.v1+pem","signatures":[{"sig":""}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if got := (trust.Set{other.Public()}).With([]trust.KeyList{b, b}); len(got) != 1 {
+			t.Errorf("With(%q) = %v: nobody has signed that", b, got)
+		}
+	})
+}

@@ -33,6 +33,7 @@ type Plan struct {
 	tops    []int                  // of each layer: the highest place where it is listed
 	first   map[uint32]fstree.Node // of each object with several names
 	kept    map[origin][]byte      // contents of small files
+	list    *listWriter            // of Layers, not yet made
 }
 
 // Entries lists the tree: a directory stands before its children, the root is
@@ -72,8 +73,18 @@ func (rd *reader) plan(ctx context.Context) (*Plan, error) {
 	if err := rd.again(ctx, p, s.missing); err != nil {
 		return nil, err
 	}
-	p.Layers, err = rd.list.finish(p.Tree)
-	return p, err
+	if p.list = rd.list; rd.late {
+		return p, nil
+	}
+	return p, p.ListLayers()
+}
+
+// ListLayers makes Layers if ReadOptions asked for it Late. It is called once,
+// with the Tree as it was.
+func (p *Plan) ListLayers() (err error) {
+	p.Layers, err = p.list.finish(p.Tree)
+	p.list = nil
+	return err
 }
 
 // A survey counts what the flattened tree holds, and finds the files whose

@@ -37,10 +37,15 @@ type Contents interface {
 	File(path string, size int64, r io.Reader) (fstree.Content, error)
 }
 
+// A Rester is Contents that can give back memory: Rest is called when the
+// layers have been read, before they are flattened. Few images need File again.
+type Rester interface{ Rest() }
+
 // ReadOptions says how ReadWith reads; the zero value is how Read does.
 type ReadOptions struct {
 	Local *Local // layers that need not be fetched; nil for none
 	List  bool   // make Plan.Layers
+	Late  bool   // but not before Plan.ListLayers, when contents takes no memory any more
 }
 
 // Read reads an image and flattens it. Every layer is read to its end, the
@@ -81,6 +86,9 @@ func ReadWith(ctx context.Context, img *Image, contents Contents, opt ReadOption
 		}
 	}
 	rd.hidden = nil
+	if r, ok := contents.(Rester); ok {
+		r.Rest()
+	}
 	return rd.plan(ctx)
 }
 
@@ -126,6 +134,7 @@ type reader struct {
 	hidden   *hiddenSet
 	local    *Local
 	list     *listWriter // nil: not wanted
+	late     bool        // list is finished by Plan.ListLayers
 	layers   []*layerLog
 
 	entries  int
@@ -144,7 +153,7 @@ func newReader(img *Image, contents Contents, opt ReadOptions) *reader {
 		attrs: new(attrTable), hidden: newHiddenSet(img.mask()), layers: make([]*layerLog, len(layers)), keptLeft: keptTotal,
 	}
 	if opt.List && contents != nil {
-		rd.list = new(listWriter)
+		rd.list, rd.late = new(listWriter), opt.Late
 	}
 	return rd
 }

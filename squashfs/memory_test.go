@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/abupdate/abupdate/internal/fstree"
@@ -23,12 +24,15 @@ func heap() int64 {
 
 // measuring is a Sink that looks at the heap every so many bytes.
 type measuring struct {
+	mu      sync.Mutex
 	every   int64
 	n, next int64
 	peak    int64
 }
 
 func (s *measuring) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.n += int64(len(p)); s.n >= s.next {
 		s.next += s.every
 		s.peak = max(s.peak, heap())
@@ -152,7 +156,9 @@ func heapOfEntries(t *testing.T, count int, opt squashfs.Options, entry func(i i
 		}
 	}
 	file = heap() - base - w.tree.Bytes()
+	sink.mu.Lock() // the Writer's goroutines are at work
 	sink.every, sink.next, sink.peak = 64<<10, 0, 0
+	sink.mu.Unlock()
 	if _, err := w.close(); err != nil {
 		t.Fatal(err)
 	}

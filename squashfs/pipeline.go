@@ -43,10 +43,12 @@ type pipeline struct {
 	opt   Options
 	out   *output
 	free  chan *job
-	work  chan *job
+	work  chan *job // nil while nobody compresses
 	queue chan *job
-	wg    sync.WaitGroup
-	err   atomic.Pointer[error] // the first one of the sink
+
+	workers sync.WaitGroup // who compresses
+	writer  sync.WaitGroup
+	err     atomic.Pointer[error] // the first one of the sink
 
 	// Only the writing goroutine touches these until finish has returned.
 	runs      paged.Table[run]
@@ -63,22 +65,56 @@ func jobsFor(workers int) int { return 2*workers + 2 }
 
 func startPipeline(opt Options, out *output) (*pipeline, error) {
 	n := jobsFor(opt.Workers)
-	p := &pipeline{opt: opt, out: out, free: make(chan *job, n), work: make(chan *job, n), queue: make(chan *job, n)}
-	compressors := make([]compressor, opt.Workers)
-	for i := range compressors {
-		var err error
-		if compressors[i], err = newCompressor(opt, opt.BlockSize); err != nil {
-			return nil, err
-		}
+	p := &pipeline{opt: opt, out: out, free: make(chan *job, n), queue: make(chan *job, n)}
+	if err := p.startWorkers(); err != nil {
+		return nil, err
 	}
 	for range n {
 		p.free <- &job{done: make(chan struct{}, 1)}
 	}
-	for _, c := range compressors {
-		p.wg.Go(func() { p.compress(c) })
-	}
-	p.wg.Go(p.write)
+	p.writer.Go(p.write)
 	return p, nil
+}
+
+func (p *pipeline) startWorkers() error {
+	compressors := make([]compressor, p.opt.Workers)
+	for i := range compressors {
+		var err error
+		if compressors[i], err = newCompressor(p.opt, p.opt.BlockSize); err != nil {
+			return err
+		}
+	}
+	work := make(chan *job, cap(p.free))
+	for _, c := range compressors {
+		p.workers.Go(func() { p.compress(c, work) })
+	}
+	p.work = work
+	return nil
+}
+
+// rest waits for everything submitted and gives back what only packing needs.
+// All jobs that were taken must have been submitted.
+func (p *pipeline) rest() {
+	if p.work == nil {
+		return
+	}
+	jobs := make([]*job, cap(p.free))
+	for i := range jobs {
+		jobs[i] = <-p.free
+	}
+	p.stopWorkers()
+	for _, j := range jobs {
+		j.raw, j.packed, j.out = nil, nil, nil
+		p.free <- j
+	}
+}
+
+func (p *pipeline) stopWorkers() {
+	if p.work != nil {
+		close(p.work)
+		p.workers.Wait()
+		p.work = nil
+	}
 }
 
 // take returns a job with n bytes of room in raw, waiting for one to be free.
@@ -97,14 +133,21 @@ func (p *pipeline) take(n int) *job {
 // submit passes j on; neither channel can be full.
 func (p *pipeline) submit(j *job) {
 	p.queue <- j
+	if p.work == nil {
+		if err := p.startWorkers(); err != nil {
+			p.err.Store(&err)
+			j.done <- struct{}{}
+			return
+		}
+	}
 	p.work <- j
 }
 
 // finish waits for everything submitted and ends the goroutines.
 func (p *pipeline) finish() error {
-	close(p.work)
+	p.stopWorkers()
 	close(p.queue)
-	p.wg.Wait()
+	p.writer.Wait()
 	return p.failed()
 }
 
@@ -115,8 +158,8 @@ func (p *pipeline) failed() error {
 	return nil
 }
 
-func (p *pipeline) compress(c compressor) {
-	for j := range p.work {
+func (p *pipeline) compress(c compressor, work <-chan *job) {
+	for j := range work {
 		switch {
 		case p.failed() != nil:
 		case !j.fragment && allZero(j.raw):

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/abupdate/abupdate/internal/fstree"
 )
@@ -86,6 +87,16 @@ func (w *Writer) File(path string, size int64, r io.Reader) (fstree.Content, err
 		return fstree.NoContent, w.fail(fmt.Errorf("adding %q: %w", path, err))
 	}
 	return fstree.Content(i), nil
+}
+
+// Rest gives back most of the memory that the Writer takes, until the next File
+// if there is one, for when something else needs room before Close.
+func (w *Writer) Rest() {
+	if w.err == nil {
+		w.pipe.rest()
+		w.whole = nil
+		runtime.GC() // else the heap grows before it finds out
+	}
 }
 
 // Abort ends the Writer without finishing the image. After Close it does

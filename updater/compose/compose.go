@@ -58,7 +58,7 @@ func Compose(ctx context.Context, img *oci.Image, sink squashfs.Sink, opt Option
 		return nil, fmt.Errorf("starting the squashfs: %w", err)
 	}
 	defer w.Abort()
-	if r.Plan, err = oci.ReadWith(ctx, img, w, oci.ReadOptions{Local: opt.Local, List: true}); err != nil {
+	if r.Plan, err = oci.ReadWith(ctx, img, w, oci.ReadOptions{Local: opt.Local, List: true, Late: true}); err != nil {
 		return nil, err
 	}
 	if err := context.Cause(ctx); err != nil { // all layers may have been read before
@@ -74,6 +74,9 @@ func Compose(ctx context.Context, img *oci.Image, sink squashfs.Sink, opt Option
 		return nil, fmt.Errorf("finishing the hash tree: %w", err)
 	}
 	measure(&r.Manifest, r.Tree)
+	if err := r.Plan.ListLayers(); err != nil {
+		return nil, err
+	}
 	r.Manifest.Layers = fmt.Sprintf("%x", sha256.Sum256(r.Plan.Layers))
 	if err := r.Manifest.Validate(); err != nil {
 		return nil, fmt.Errorf("describing the image: %w", err)

@@ -35,6 +35,7 @@ type File struct {
 	size   int64
 	block  bool
 	direct atomic.Pointer[os.File] // the same past the page cache; see Invalidate
+	behind Behind
 }
 
 // Open opens the file or block device at path.
@@ -127,7 +128,9 @@ func (d *File) WriteAt(p []byte, off int64) (int, error) {
 	if err := CheckBounds(off, int64(len(p)), d.size); err != nil {
 		return 0, err
 	}
-	return d.f.WriteAt(p, off)
+	n, err := d.f.WriteAt(p, off)
+	d.behind.Wrote(d.f, off, int64(n))
+	return n, err
 }
 
 // Sync implements Device with fsync(2).

@@ -2,13 +2,16 @@ package compose
 
 import (
 	"io"
+	"os"
 
+	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/squashfs"
 )
 
 type writerAtSink struct {
-	w   io.WriterAt
-	off int64
+	w      io.WriterAt
+	off    int64
+	behind blockdev.Behind
 }
 
 // Sink returns a squashfs.Sink that writes an image to w from offset 0 on.
@@ -19,6 +22,9 @@ const firstBlock = 4096 // bytes that a Sink gets last
 // Write implements squashfs.Sink.
 func (s *writerAtSink) Write(p []byte) (int, error) {
 	n, err := s.w.WriteAt(p, s.off)
+	if f, ok := s.w.(*os.File); ok {
+		s.behind.Wrote(f, s.off, int64(n))
+	}
 	s.off += int64(n)
 	return n, err
 }

@@ -11,7 +11,7 @@ func TestGCPercent(t *testing.T) {
 	for _, tt := range []struct {
 		live uint64
 		want int
-	}{{0, 50}, {1 << 20, 50}, {16 << 20, 50}, {32 << 20, 25}, {40 << 20, 20}, {1 << 30, 12}} {
+	}{{0, 50}, {1 << 20, 50}, {10 << 20, 50}, {20 << 20, 25}, {25 << 20, 20}, {1 << 30, 12}} {
 		if got := gcPercent(tt.live); got != tt.want {
 			t.Errorf("gcPercent(%d) = %d; want %d", tt.live, got, tt.want)
 		}

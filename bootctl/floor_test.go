@@ -138,10 +138,12 @@ func TestFloorNeverSinksByItself(t *testing.T) {
 		d := fresh(t)
 		want := ""
 		for range 60 {
-			want = d.randomStep(rnd, want, &confirmed, &lowered)
-			if d.s = load(t, formatted(t, d.s)); d.s.Floor != want {
+			if want = d.randomStep(rnd, want, &confirmed, &lowered); d.s.Floor != want {
 				t.Fatalf("Floor = %q; want %q: %+v", d.s.Floor, want, d.s)
 			}
+		}
+		if got := load(t, formatted(t, d.s)); !got.Equal(d.s) {
+			t.Fatalf("state after Save and Load is %+v; want %+v", got, d.s)
 		}
 	}
 	if confirmed < 1000 || lowered < 100 {

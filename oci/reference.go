@@ -161,6 +161,9 @@ func parseWeb(s string, t Transport, rest string) (Reference, error) {
 		return r, err
 	}
 	r.Path = host + strings.TrimRight(r.Path, "/")
+	if _, err := url.Parse(string(t) + "://" + r.Path); err != nil {
+		return bad("the path is not one of a URL")
+	}
 	return r, nil
 }
 

@@ -83,6 +83,7 @@ func TestParseReferenceErrors(t *testing.T) {
 		{"https://:80/a", "the host is not one"},
 		{"https://h x/a", "the host is not one"},
 		{"https://h/a@sha256:12", "sha256:12"},
+		{"https://h/a%zz", "the path is not one of a URL"},
 		{"oci:a\nb", "control character"},
 	} {
 		ref, err := oci.ParseReference(tt.in)
@@ -111,4 +112,24 @@ func TestWithDigest(t *testing.T) {
 			t.Errorf("%s pinned = %s; want %s", in, got, want)
 		}
 	}
+}
+
+// FuzzParseReference reads what String writes as the same reference.
+func FuzzParseReference(f *testing.F) {
+	for _, s := range []string{"docker://h.example:5000/a/b:t@" + digestA, "oci:dir:tag", "oci-archive:a@" + digestA, "https://h:1/p:t", "http://[::1]/@" + digestA, "https://h/a//:b", "h.example/a"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		ref, err := oci.ParseReference(s)
+		if err != nil {
+			if fault.KindOf(err) != fault.Usage {
+				t.Errorf("ParseReference(%q): kind %d of %v", s, fault.KindOf(err), err)
+			}
+			return
+		}
+		again, err := oci.ParseReference(ref.String())
+		if err != nil || again.String() != ref.String() || again.Path != ref.Path || again.Tag != ref.Tag || again.Digest != ref.Digest {
+			t.Errorf("ParseReference(%q) = %+v; again %+v, %v", s, ref, again, err)
+		}
+	})
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 
 	"github.com/abupdate/abupdate/internal/fault"
@@ -41,10 +40,10 @@ const (
 // resolveWeb finds an image in a layout on a web server.
 func resolveWeb(ctx context.Context, ref Reference, opt Options) (*Image, error) {
 	opt.Wire = opt.wire()
-	base := &url.URL{Scheme: string(ref.Transport)}
-	var path string
-	base.Host, path, _ = strings.Cut(ref.Path, "/")
-	base.Path = strings.TrimRight("/"+path, "/")
+	base, err := url.Parse(string(ref.Transport) + "://" + ref.Path)
+	if err != nil {
+		return nil, fault.Errorf(fault.Usage, "image reference %v: %w", ref, err)
+	}
 	client := &http.Client{Transport: opt.Wire.Retry(wire.Chain(webEndpoints(base, opt)...))}
 	src := &webSource{base: base.String(), wire: opt.Wire, client: client, spool: spool{parent: opt.SpoolDir}, seen: &webSeen{docs: map[v1.Hash][]byte{}}}
 	return resolveShelf(ctx, ref, opt, src)

@@ -65,6 +65,7 @@ func TestWeb(t *testing.T) {
 	for _, tt := range []struct{ ref, platform, want string }{
 		{base + ":v1", "", "f a new"},
 		{base + "/:v1", "", "f a new"},
+		{strings.Replace(base, "path", "p%61th", 1) + ":v1", "", "f a new"},
 		{base + "@" + image.Digest.String(), "", "f a new"},
 		{base + ":@0", "", "f a new"},
 		{base + ":multi", "", "f a new"},

@@ -313,3 +313,59 @@ func readJSON(t *testing.T, name string, v any) {
 		t.Fatal(err)
 	}
 }
+
+// A registry that knows no referrers, and wants a password. The signatures may
+// come before what they sign.
+func TestSignaturesInDockerRegistry(t *testing.T) {
+	dir := t.TempDir()
+	users, auth := filepath.Join(dir, "htpasswd"), filepath.Join(dir, "auth.json")
+	// u, p:q
+	if err := os.WriteFile(users, []byte("u:$2a$04$GO/81b0b5nLM71U8gxEFdu4hNRWj.QnbE6wtoL/n.L7vuwpsPX6hW\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	host := dockerRegistry(t, "auth:\n  htpasswd:\n    realm: here\n    path: "+users+"\n")
+	secret := base64.StdEncoding.EncodeToString([]byte("u:p:q"))
+	if err := os.WriteFile(auth, []byte(`{"auths":{"`+host+`":{"auth":"`+secret+`"}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opt := oci.Options{AuthFile: auth}
+	layout := t.TempDir()
+	digest := writeUpdate(t, layout, "v1", "squash", false, nil)
+	to, err := oci.ParseReference(host + "/os-update:v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"one", "two"} {
+		err := oci.AddSignatures(t.Context(), to, digest, opt, func([]oci.Signature) ([]oci.Signature, error) { return []oci.Signature{simple(text)}, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	local, err := oci.ParseReference("oci:" + layout + ":v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := oci.Push(t.Context(), local, to, opt); err != nil {
+		t.Fatal(err)
+	}
+	wantSignatures(t, to.String(), opt, simple("one"), simple("two"))
+	err = oci.AddSignatures(t.Context(), to, digest, oci.Options{AuthFile: filepath.Join(dir, "none.json")},
+		func([]oci.Signature) ([]oci.Signature, error) { return []oci.Signature{simple("three")}, nil })
+	wantError(t, err, "credentials", fault.Network)
+}
+
+// A layout on a web server carries its signatures.
+func TestSignaturesOnTheWeb(t *testing.T) {
+	dir := t.TempDir()
+	digest := writeUpdate(t, dir, "v1", "squash", false, nil)
+	addSignatures(t, "oci:"+dir, digest, simple("one"))
+	base := "http://" + serve(t, dir, nil) + "/path"
+	wantSignatures(t, base+":v1", oci.Options{}, simple("one"))
+	wantSignatures(t, base, oci.Options{}, simple("one"))
+	ref, err := oci.ParseReference(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = oci.AddSignatures(t.Context(), ref, digest, oci.Options{}, func([]oci.Signature) ([]oci.Signature, error) { return nil, nil })
+	wantError(t, err, "has no place", fault.Usage)
+}

@@ -4,11 +4,17 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
@@ -504,5 +510,34 @@ func TestApplyUpdateBesideSignedImage(t *testing.T) {
 				t.Errorf("Apply() = %+v; want an update unless --flatten, and who signed it", got)
 			}
 		})
+	}
+}
+
+// Nobody is to see an update in a registry before its signature.
+func TestBuildPushesSignaturesFirst(t *testing.T) {
+	key := newKey(t, keys.P256)
+	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	var put []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, tag, ok := strings.Cut(r.URL.Path, "/manifests/"); ok && r.Method == http.MethodPut {
+			put = append(put, tag)
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	ref := strings.TrimPrefix(s.URL, "http://") + "/os-update:2.0"
+	opt := updater.BuildOptions{Ref: "oci:" + images(t) + ":v2", Push: ref, TempDir: t.TempDir(), SignKeys: []*keys.Private{key}}
+	for range 2 { // the second time it is signed already
+		if _, err := updater.Build(t.Context(), opt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sig := strings.Replace(resolved(t, ref).Digest(), ":", "-", 1) + ".sig"
+	if len(put) < 2 || put[0] != sig || put[1] != "2.0" || slices.Contains(put[1:], sig) {
+		t.Errorf("manifests that were put: %q; want %s once, then 2.0", put, sig)
+	}
+	path := ut.Disk(t, "oci:"+images(t)+":v1")
+	if _, err := applyTrusting(t, path, ref, trustDir(t, key)); err != nil {
+		t.Error(err)
 	}
 }

@@ -61,11 +61,15 @@ func TestWeb(t *testing.T) {
 		asked[r.URL.Path]++
 		return false
 	}) + "/path"
+	if err := os.Symlink(dir, filepath.Join(dir, "a b")); err != nil {
+		t.Fatal(err)
+	}
 	s := &server{}
 	for _, tt := range []struct{ ref, platform, want string }{
 		{base + ":v1", "", "f a new"},
 		{base + "/:v1", "", "f a new"},
-		{strings.Replace(base, "path", "p%61th", 1) + ":v1", "", "f a new"},
+		{base + "/a%20b:v1", "", "f a new"},
+		{base + "/a b:v1", "", "f a new"},
 		{base + "@" + image.Digest.String(), "", "f a new"},
 		{base + ":@0", "", "f a new"},
 		{base + ":multi", "", "f a new"},

@@ -25,6 +25,7 @@ func tables() []table {
 			{"small", "fetched for a program of 19 MB, a library and a file, of the image", "casync, chunks of 16K, of a stock image", patchFetch, fetched, percent, atMost(4)},
 			{"small-stock", "the same", "an index of 4 KiB blocks of a stock image", patchIndex, fetched, percent, bar{}},
 			{"metadata", "fetched besides for the upgrade, of the image", "casync's index", upgradeFetch, extra, percent, atMost(0.9)},
+			{"layers", "fetched of an ordinary image, an upgrade layer on the base that runs", "the upgrade layer", layerFetch, bytesFetched, megabytes, times(1.01)},
 			{"install", "full install of an update on the same disk, read back, wall", "dd conv=fsync, not read back", installDD, wall, seconds, times(2.5)},
 			{"install-swupdate", "the same", "SWUpdate, streamed, not read back", installSWUpdate, wall, seconds, bar{}},
 			{"install-rauc", "the same", "RAUC, plain bundle, not read back", installRAUC, wall, seconds, bar{}},

@@ -249,6 +249,7 @@ func TestWebCredentials(t *testing.T) {
 func TestMirrors(t *testing.T) {
 	dir, _ := webLayout(t)
 	reg := newServer(t)
+	push(t, "oci:"+dir+":v1", reg.host+"/library/demo:v1")
 	var mu sync.Mutex
 	var asked []string
 	note := func(name string, code int) func(http.ResponseWriter, *http.Request) bool {
@@ -276,6 +277,8 @@ func TestMirrors(t *testing.T) {
 		{"web, the original last", "http://" + serve(t, dir, note("original", 0)) + "/path:v1", []string{dead, "https://" + fine, "http://" + missing}, []string{"missing", "original"}},
 		{"registry", reg.host + "/demo:v1", []string{missing, dead}, []string{"missing"}},
 		{"another registry", "docker://registry.example/demo:v1", []string{missing, reg.host}, []string{"missing"}},
+		{"below a path", "docker://registry.example/demo:v1", []string{missing + "/x", reg.host + "/library/"}, []string{"missing"}},
+		{"Docker Hub", "docker://docker.io/demo:v1", []string{missing, reg.host}, []string{"missing"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			asked = nil

@@ -29,6 +29,9 @@ type TransferOptions struct {
 	InFlight  int // 0 means transfer.DefaultInFlight
 }
 
+// largeImage is from where on, in bytes, memory is given back in between.
+const largeImage = 1 << 30
+
 // prepare fetches what is needed to know which blocks an update lacks, and
 // plans where they come from. It writes nothing to the slot.
 func (a *apply) prepare(ctx context.Context) error {
@@ -57,12 +60,17 @@ func (a *apply) prepare(ctx context.Context) error {
 	if s.remote, err = s.open(ctx, &opt); err != nil {
 		return err
 	}
-	debug.FreeOSMemory() // planning takes most
+	large := s.desc.ImageBytes >= largeImage
+	if large {
+		debug.FreeOSMemory() // planning takes most
+	}
 	if s.plan, err = transfer.New(ctx, s.tree, target, others, opt); err != nil {
 		return err
 	}
 	s.figures = s.plan.Figures()
-	debug.FreeOSMemory() // and needs no room when blocks are on their way
+	if large {
+		debug.FreeOSMemory() // and needs no room when blocks are on their way
+	}
 	if a.opt.Transfer.NoFull && s.figures.Copied+s.figures.Kept == 0 {
 		return fault.Errorf(fault.Refused, "nothing of update %s is on this device: all of it would be fetched, which --no-full forbids", s.img.Reference())
 	}

@@ -98,12 +98,16 @@ type meter struct {
 	sent  int64
 	limit int64
 	full  func()
+	over  bool // full has returned: nothing is counted any more
 }
 
 // take reserves up to n bytes below the limit; 0 says that it is reached.
 func (m *meter) take(n int) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.over {
+		return n
+	}
 	n = int(min(int64(n), m.limit-m.sent))
 	m.sent += int64(n)
 	return n
@@ -120,6 +124,9 @@ func (m *metered) Read(p []byte) (int, error) {
 		n, err := io.ReadFull(m.r, p[:1])
 		if n > 0 {
 			m.full()
+			m.mu.Lock()
+			m.over = true
+			m.mu.Unlock()
 		}
 		return n, err
 	}

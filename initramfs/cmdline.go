@@ -130,7 +130,7 @@ func splitCmdline(line string) []string {
 		switch c := line[i]; {
 		case c == '"':
 			quoted, any = !quoted, true
-		case !quoted && (c == ' ' || c >= '\t' && c <= '\r'):
+		case !quoted && isBlank(c):
 			flush()
 			if n := len(words); n > 0 && words[n-1] == "--" {
 				return words[:n-1]
@@ -146,6 +146,8 @@ func splitCmdline(line string) []string {
 	}
 	return words
 }
+
+func isBlank(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
 
 // inForce says whether a command line is the one that a slot asks for: it has
 // all the slot's words, and none of another image that the selector brought.
@@ -194,10 +196,10 @@ func initArgs(line string) int {
 		if line[i] == '"' {
 			quoted = !quoted
 		}
-		if quoted || !strings.HasPrefix(line[i:], "--") || i > 0 && line[i-1] != ' ' {
+		if quoted || !strings.HasPrefix(line[i:], "--") || i > 0 && !isBlank(line[i-1]) {
 			continue
 		}
-		if i+2 == len(line) || line[i+2] == ' ' {
+		if i+2 == len(line) || isBlank(line[i+2]) {
 			return i
 		}
 	}

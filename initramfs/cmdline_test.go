@@ -1,6 +1,7 @@
 package initramfs_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +77,38 @@ func FuzzParseCmdline(f *testing.F) {
 		// what was understood changes nothing.
 		if d := initramfs.ParseCmdline("x " + line); !cmp.Equal(c, d) {
 			t.Errorf("a word in front changes %+v to %+v", c, d)
+		}
+	})
+}
+
+// Whatever the running command line is, the one made of it has the slot's
+// words, is in force then, and keeps what is the init's.
+func FuzzNewCmdline(f *testing.F) {
+	f.Add("console=ttyS0 panic=5 -- single", "", `quiet key="a b"`)
+	f.Add("a quiet\t--\tb", "quiet", "panic=1")
+	f.Add(`a="x -- y"`, "a", "b")
+	f.Fuzz(func(t *testing.T, line, selector, kargs string) {
+		for _, s := range []string{line, selector, kargs} {
+			if strings.Count(s, `"`)%2 != 0 || strings.Contains(s, `"--"`) || strings.Contains(s, `""`) {
+				return // the kernel reads such lines otherwise than they look
+			}
+		}
+		line, kargs = strings.TrimSpace(line), strings.Join(strings.Fields(kargs), " ")
+		if strings.Contains(" "+kargs+" ", " -- ") || strings.Contains(" "+selector+" ", " -- ") {
+			return
+		}
+		got := initramfs.NewCmdline(line, selector, kargs)
+		words := initramfs.SplitCmdline(got)
+		for _, w := range initramfs.SplitCmdline(kargs) {
+			if !slices.Contains(words, w) {
+				t.Errorf("NewCmdline(%q, %q, %q) = %q, without %q", line, selector, kargs, got, w)
+			}
+		}
+		if !initramfs.InForce(got, kargs, "") {
+			t.Errorf("NewCmdline(%q, %q, %q) = %q is not in force", line, selector, kargs, got)
+		}
+		if !slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(w, "panic=") }) {
+			t.Errorf("NewCmdline(%q, %q, %q) = %q has no panic=", line, selector, kargs, got)
 		}
 	})
 }

@@ -11,6 +11,9 @@ var (
 	Resolve         = resolve
 	FindProgram     = findProgram
 	DecodeEFIString = decodeEFIString
+	SplitCmdline    = splitCmdline
+	NewCmdline      = newCmdline
+	InForce         = inForce
 	ProbeKind       = func(dev interface {
 		ReadAt([]byte, int64) (int, error)
 		WriteAt([]byte, int64) (int, error)

@@ -79,6 +79,9 @@ func (w *SlotWriter) writeFirstPlaced(block []byte) error {
 	return nil
 }
 
+// Err returns the error that ended the writer, if one has.
+func (w *SlotWriter) Err() error { return w.err }
+
 // Sync makes durable what was written since PlaceTree.
 func (w *SlotWriter) Sync() error {
 	if err := w.at(placed); err != nil {

@@ -61,6 +61,9 @@ type Applied struct {
 	// LocalBytes of them, compressed, not fetched.
 	LocalLayers int   `json:"local_layers,omitempty"`
 	LocalBytes  int64 `json:"local_bytes,omitempty"`
+	// Transfer says how an update came: by delta, full as ordered, or as a
+	// stream from its start because the server has no ranges.
+	Transfer string `json:"transfer,omitempty"`
 	// MetadataBytes were fetched beside those: manifests and hash tree.
 	MetadataBytes int64 `json:"metadata_bytes,omitempty"`
 	DryRun        bool  `json:"dry_run,omitempty"`

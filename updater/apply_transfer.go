@@ -209,11 +209,21 @@ func (a *apply) transferred(done *Applied) {
 	if !ok {
 		return
 	}
+	done.MetadataBytes = s.metadata
+	if s.plan == nil {
+		return
+	}
 	f := s.figures
+	switch done.Transfer = "delta"; {
+	case f.Whole:
+		done.Transfer = "stream"
+	case a.opt.Transfer.Full:
+		done.Transfer = "full"
+	}
 	if a.opt.DryRun {
 		done.KeptBytes = f.Kept
 	}
-	done.CopiedBytes, done.FetchedBytes, done.FetchedRanges, done.MetadataBytes = f.Copied+f.Kept, f.Fetched, f.Ranges, s.metadata
+	done.CopiedBytes, done.FetchedBytes, done.FetchedRanges = f.Copied+f.Kept, f.Fetched, f.Ranges
 }
 
 // release gives back what prepare took.

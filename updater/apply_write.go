@@ -8,7 +8,6 @@ import (
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/partitions"
-	"github.com/abupdate/abupdate/updater/transfer"
 )
 
 // run takes the slot, writes it and stages it, in the order of
@@ -89,10 +88,11 @@ func (a *apply) write(ctx context.Context, resume bool) error {
 
 // giveUp makes the slot empty after an error, unless the rest may come later:
 // then it stays as it is, being written, and the next Apply goes on there. It
-// returns the error to report. A block that is not the update's was not
-// written; what was is right.
+// returns the error to report. Of an update only right blocks are written, so
+// that it is the slot alone that can spoil it.
 func (a *apply) giveUp(ctx context.Context, cause error) error {
-	if ctx.Err() != nil || fault.KindOf(cause) == fault.Network || errors.Is(cause, transfer.ErrMismatch) {
+	var good *unfinished
+	if ctx.Err() != nil || fault.KindOf(cause) == fault.Network || errors.As(cause, &good) {
 		return cause
 	}
 	a.state = a.state.AbortWrite(a.slot, cause.Error())

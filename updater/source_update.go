@@ -68,10 +68,20 @@ func (s *updateSource) fill(ctx context.Context, w target, progress Progress) (*
 		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("writing update %s: %w", s.img.Reference(), err)
+		err = fmt.Errorf("writing update %s: %w", s.img.Reference(), err)
+		if w.Err() == nil {
+			err = &unfinished{err}
+		}
+		return nil, err
 	}
 	return &filled{tree: s.tree, manifest: *s.desc, raw: s.raw, layers: s.layers(ctx), placed: true, kept: s.figures.Kept}, nil
 }
+
+// An unfinished is an error that ended a transfer, while what is in the slot is
+// right: the next one goes on with it.
+type unfinished struct{ error }
+
+func (u *unfinished) Unwrap() error { return u.error }
 
 // blob opens the squashfs to be read from its start.
 func (s *updateSource) blob(ctx context.Context) (io.ReadCloser, error) {

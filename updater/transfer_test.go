@@ -103,6 +103,9 @@ func TestApplyFetchesTheDifference(t *testing.T) {
 	if got.MetadataBytes != meta.Bytes {
 		t.Errorf("Apply() says %d bytes of metadata; the server gave %d", got.MetadataBytes, meta.Bytes)
 	}
+	if got.Transfer != "delta" {
+		t.Errorf("the update came by %q; want a delta", got.Transfer)
+	}
 	if last.Done != got.ImageBytes || last.Fetched != got.FetchedBytes || last.Copied != got.CopiedBytes || last.ToFetch != got.FetchedBytes {
 		t.Errorf("the last progress is %+v; want all of %+v", last, got)
 	}
@@ -145,6 +148,9 @@ func TestApplyFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	between(t, "fetched", srv.Total(fs.Data).Bytes, got.ImageBytes, 95, 100)
+	if got.Transfer != "full" {
+		t.Errorf("the update came by %q; want all of it", got.Transfer)
+	}
 }
 
 func TestApplyWithoutRanges(t *testing.T) {
@@ -174,6 +180,9 @@ func TestApplyWithoutRanges(t *testing.T) {
 	}
 	if !slices.ContainsFunc(notes, func(n string) bool { return strings.Contains(n, "no ranges") }) {
 		t.Errorf("was told %q; want a word on ranges", notes)
+	}
+	if got.Transfer != "stream" {
+		t.Errorf("the update came by %q; want a stream", got.Transfer)
 	}
 	if got.CopiedBytes*100 < got.ImageBytes*60 {
 		t.Errorf("%d bytes of %d were taken from the device; want two of three files", got.CopiedBytes, got.ImageBytes)

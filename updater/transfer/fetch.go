@@ -39,9 +39,9 @@ func (r *run) fetchAll(ctx context.Context, missing []delta.Range) error {
 		if r.opt.Whole == nil {
 			return fault.Errorf(fault.Network, "%w: only all of the image could be had, which was forbidden", err)
 		}
-		r.opt.Say("the server gives no ranges: all of the image is fetched")
-		r.whole = true
 		r.mu.Lock()
+		r.whole = true
+		r.opt.Say("the server gives no ranges: all of the image is fetched")
 		r.toFetch = r.fetched.Load() + missing[len(missing)-1].End*verity.BlockSize
 		r.there, r.came = r.there-r.came, 0 // what came in ranges comes again
 		r.mu.Unlock()

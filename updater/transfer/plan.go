@@ -46,8 +46,8 @@ type Options struct {
 	// it the transfer fails.
 	NoRanges error
 	Whole    func(ctx context.Context) (io.ReadCloser, error)
-	// Say is told what somebody may want to know who pays for the line; it may
-	// be nil.
+	// Say is told what somebody may want to know who pays for the line, not
+	// while progress is told; it may be nil.
 	Say func(note string)
 }
 
@@ -129,6 +129,7 @@ type Figures struct {
 	Kept    int64 // stood where they belong
 	Fetched int64 // came from the remote, those included that were not needed
 	Ranges  int   // that were asked for
+	Whole   bool  // there were no ranges to be had
 }
 
 // Figures are those of the transfer if all is as the trees say.

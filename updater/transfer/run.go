@@ -59,9 +59,9 @@ type run struct {
 	progress func(Progress)
 	fetched  atomic.Int64
 	ranges   atomic.Int64
-	whole    bool // the remote has no ranges
 
 	mu      sync.Mutex // of what follows, and of writing
+	whole   bool       // the remote has no ranges
 	toFetch int64
 	synced  int64         // what was fetched by then
 	first   []byte        // block 0
@@ -187,7 +187,7 @@ func (r *run) tell() {
 
 func (r *run) figures() Figures {
 	f := r.done
-	f.Fetched, f.Ranges = r.fetched.Load(), int(r.ranges.Load())
+	f.Fetched, f.Ranges, f.Whole = r.fetched.Load(), int(r.ranges.Load()), r.whole
 	return f
 }
 

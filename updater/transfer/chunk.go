@@ -38,16 +38,17 @@ type chunk struct {
 	ticket int64 // chunks are written in their order
 	parts  []part
 	buf    []byte
-	want   []byte // hashes of the tree
-	got    []byte
+	got    []byte // hashes
+	want   []byte // the tree's, a window of them
+	known  delta.Range
 	kinds  [chunkBlocks]kind
 }
 
 // newChunk makes one with room for so many blocks, at most chunkBlocks.
 func newChunk(blocks int64) *chunk {
 	return &chunk{
-		buf:  make([]byte, blocks*verity.BlockSize),
-		want: make([]byte, blocks*verity.HashSize), got: make([]byte, blocks*verity.HashSize),
+		buf: make([]byte, blocks*verity.BlockSize),
+		got: make([]byte, blocks*verity.HashSize), want: make([]byte, windowBlocks*verity.HashSize),
 	}
 }
 
@@ -88,13 +89,27 @@ func (c *chunk) fill(copies []delta.Copy, blocks int64, kindOf func(delta.Copy) 
 	return copies
 }
 
-// hash reads the hashes that the tree has, and makes those of blocks.
+// windowBlocks is for how many blocks hashes are read from the tree: what it
+// reads and checks at once.
+const windowBlocks = 64 << 10 / verity.HashSize
+
+// hash reads the hashes that the tree has, and makes those of blocks. Both are
+// good until the next call.
 func (c *chunk) hash(tree *verity.Tree, blocks delta.Range) (want, got []byte, err error) {
-	from, to := (blocks.First-c.First)*verity.HashSize, (blocks.End-c.First)*verity.HashSize
-	want, got = c.want[from:to], c.got[from:to]
-	if err := tree.Hashes(want, blocks.First); err != nil {
-		return nil, nil, err
+	if blocks.First < c.known.First || blocks.End > c.known.End {
+		w := delta.Range{First: blocks.First / windowBlocks * windowBlocks}
+		if blocks.End > w.First+windowBlocks {
+			w.First = blocks.First
+		}
+		w.End = min(w.First+windowBlocks, tree.DataBlocks)
+		c.known = delta.Range{}
+		if err := tree.Hashes(c.want[:w.Blocks()*verity.HashSize], w.First); err != nil {
+			return nil, nil, err
+		}
+		c.known = w
 	}
+	want = c.want[(blocks.First-c.known.First)*verity.HashSize:][:blocks.Blocks()*verity.HashSize]
+	got = c.got[:len(want)]
 	tree.HashBlocks(got, c.bytes(blocks))
 	return want, got, nil
 }

@@ -229,9 +229,7 @@ func (rd *reader) readTar(t *tarPass, l *layerLog) error {
 			continue
 		}
 		h.ordinal = t.next
-		r := record{header: h, content: fstree.NoContent}
-		err = rd.take(l, &r, func() (fstree.Content, error) { return rd.content(l, &h, t.tar) })
-		if err != nil {
+		if err := rd.take(l, &record{header: h, content: fstree.NoContent}, t.tar); err != nil {
 			return err
 		}
 	}
@@ -244,14 +242,14 @@ func (rd *reader) countEntries(n int) error {
 	return nil
 }
 
-// take puts an entry into the layer's log; content gives its content away if
-// it has any.
-func (rd *reader) take(l *layerLog, r *record, content func() (fstree.Content, error)) (err error) {
+// take puts an entry into the layer's log, and gives its content away, unless
+// there is no reader for it.
+func (rd *reader) take(l *layerLog, r *record, content io.Reader) (err error) {
 	if rd.metadata += r.metadataBytes(); rd.metadata > rd.limits.MetadataBytes {
 		return fault.Errorf(fault.Refused, "image has more than %d bytes of names and extended attributes", rd.limits.MetadataBytes)
 	}
-	if r.hasContent() {
-		if r.content, err = content(); err != nil {
+	if r.hasContent() && content != nil {
+		if r.content, err = rd.content(l, &r.header, content); err != nil {
 			return fmt.Errorf("entry %q: %w", r.Path, err)
 		}
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-
-	"github.com/abupdate/abupdate/internal/fstree"
 )
 
 // Local is what this machine has of an image that it got before: the list of
@@ -104,8 +102,7 @@ func (p *replay) run(listed *listedLayer) error {
 			return err
 		}
 		next = e.ordinal + 1
-		err := p.take(p.log, &e.record, func() (fstree.Content, error) { return p.give(e) })
-		if err != nil || p.late.pass != nil {
+		if err := p.take(p.log, &e.record, p.file(e)); err != nil || p.late.pass != nil {
 			return err
 		}
 		if given += e.Size; e.hasContent() {
@@ -115,15 +112,15 @@ func (p *replay) run(listed *listedLayer) error {
 	return context.Cause(p.ctx)
 }
 
-// give gives the content of an entry away, unless it is hidden, as it may well
-// be when it is not at hand.
-func (p *replay) give(e *listedEntry) (fstree.Content, error) {
+// file returns a reader of what is at hand of an entry, nil for nothing: it
+// is hidden then.
+func (p *replay) file(e *listedEntry) io.Reader {
 	if e.path == "" {
-		return fstree.NoContent, nil
+		return nil
 	}
-	return p.content(p.log, &e.header, &localFile{
+	return &localFile{
 		ctx: p.ctx, files: p.local.Files, path: e.path, ordinal: e.ordinal, size: e.Size, late: &p.late,
-	})
+	}
 }
 
 // tell reports progress in proportion to the bytes of files that were given.

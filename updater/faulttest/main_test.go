@@ -53,12 +53,8 @@ func prepare(t *testing.T) (err error) {
 	if shared.dir, err = os.MkdirTemp("", "abupdate-faults-"); err != nil {
 		return err
 	}
-	shared.program = filepath.Join(shared.dir, "abupdate")
-	// As the Makefile builds it, so that most of it is in Go's cache.
-	build := osexec.Command("go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w", "-o", shared.program, "../../cmd/abupdate")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the command: %w\n%s", err, out)
+	if shared.program, err = buildCommand(shared.dir); err != nil {
+		return err
 	}
 	shared.images, shared.updates = filepath.Join(shared.dir, "images"), filepath.Join(shared.dir, "updates")
 	common := ut.Noise("common", 2_000_000)
@@ -80,6 +76,21 @@ func prepare(t *testing.T) (err error) {
 	}
 	shared.disk, err = makeDisk(t, 8*disk.MiB)
 	return err
+}
+
+// buildCommand returns the command in $ABUPDATE_BIN, or builds it.
+func buildCommand(dir string) (path string, err error) {
+	if bin := os.Getenv("ABUPDATE_BIN"); bin != "" {
+		return filepath.Abs(filepath.Join(bin, "abupdate"))
+	}
+	path = filepath.Join(dir, "abupdate")
+	// As the Makefile builds it, so that most of it is in Go's cache.
+	build := osexec.Command("go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w", "-o", path, "../../cmd/abupdate")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the command: %w\n%s", err, out)
+	}
+	return path, nil
 }
 
 // A template is a disk that tests get copies of.

@@ -39,6 +39,8 @@ type Config struct {
 	Registries map[string]RegistryConfig `toml:"registries"`
 	// Health is how the booted system is examined.
 	Health HealthConfig `toml:"health"`
+	// Selector is how the selector is kept up to date.
+	Selector SelectorConfig `toml:"selector"`
 }
 
 // A RegistryConfig is what is special about one host.

@@ -13,6 +13,12 @@ type Selector struct {
 	Kernel string `json:"kernel"` // its release
 	// Kexec says that it goes over to a slot's kernel when that is another.
 	Kexec bool `json:"kexec"`
+	// Digest is that of the selector that was started, or its start, Slot
+	// that of the one which the booted slot brings; "" when there is none.
+	Digest string `json:"digest,omitempty"`
+	Slot   string `json:"slot_digest,omitempty"`
+	// Due says that they differ.
+	Due bool `json:"due,omitempty"`
 }
 
 // SelectorKexec is the line in the os-release of a selector's UKI that says
@@ -25,7 +31,7 @@ func (s *System) selector(arch string) Selector {
 	if b := s.booted; b != nil {
 		switch {
 		case b.Selector != "":
-			return Selector{b.Selector, b.Kexec}
+			return Selector{Kernel: b.Selector, Kexec: b.Kexec}
 		case b.Kernel != "":
 			return Selector{Kernel: b.Kernel}
 		}
@@ -39,7 +45,7 @@ func (s *System) selector(arch string) Selector {
 	if err != nil {
 		return Selector{}
 	}
-	return Selector{uki.Uname, strings.Contains("\n"+uki.OSRelease+"\n", "\n"+SelectorKexec+"\n")}
+	return Selector{Kernel: uki.Uname, Kexec: strings.Contains("\n"+uki.OSRelease+"\n", "\n"+SelectorKexec+"\n")}
 }
 
 // LoaderPath is where firmware looks for the selector on the ESP.

@@ -1,6 +1,8 @@
 package updater
 
 import (
+	"strings"
+
 	"github.com/abupdate/abupdate/bootctl"
 )
 
@@ -69,6 +71,9 @@ func (s *System) Status() (*Status, error) {
 		st.Overlay = roomOf(overlayDir)
 	}
 	if sel := s.facts(state).selector; sel.Kernel != "" {
+		if sel.Digest, sel.Slot = s.selectorDigests(""); sel.Slot != "" {
+			sel.Due = !strings.HasPrefix(sel.Slot, sel.Digest) || sel.Digest == ""
+		}
 		st.Selector = &sel
 	}
 	if state.Fallback != "" {

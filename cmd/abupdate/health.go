@@ -24,7 +24,8 @@ first confirmation, and then confirms the booted slot as mark-good does. When a
 required check does not pass, a new system is marked bad with the check's name, and
 the machine reboots into the other slot, if that is good; a system that was good
 before is not confirmed this time. abupdate-mark-good.service calls it at every boot.
-docs/health.md has the rest.
+After that the selector is brought up to date, as selector update does; that this
+fails is told, and changes nothing else. docs/health.md has the rest.
 
 Exit code 1 when a required check does not pass, 4 when the slot is damaged.`,
 		Example: lines("abupdate health", "abupdate health --only"),
@@ -43,6 +44,9 @@ Exit code 1 when a required check does not pass, 4 when the slot is damaged.`,
 			}
 			if err := a.print(report, func(w io.Writer) { printHealth(w, report) }); err != nil {
 				return err
+			}
+			if report.Healthy && report.Confirmed && !opt.Only {
+				a.selectorAfter(config)
 			}
 			if !report.MarkedBad || noReboot {
 				return err

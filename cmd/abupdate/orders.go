@@ -39,7 +39,7 @@ func (a *app) order(cmd *cobra.Command, run func(sys *updater.System, args []str
 }
 
 func newMarkGood(a *app) *cobra.Command {
-	return a.order(&cobra.Command{
+	cmd := a.order(&cobra.Command{
 		Use:   "mark-good",
 		Short: "Confirm the booted slot: it boots from now on",
 		Long: `Confirms the slot that was booted. Until then every boot takes a try off a new
@@ -58,6 +58,17 @@ abupdate-mark-good.service. With --disk it is the slot that was started last.`,
 		}
 		return fmt.Sprintf("slot %v (version %s) is good", c.Slot, c.Version)
 	})
+	confirm := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := confirm(cmd, args); err != nil {
+			return err
+		}
+		if !cmd.Flags().Changed("disk") {
+			a.selectorAfter(updater.ConfigDir) // the disk is closed by now
+		}
+		return nil
+	}
+	return cmd
 }
 
 func newMarkBad(a *app) *cobra.Command {

@@ -66,7 +66,10 @@ func printStatus(w io.Writer, st *updater.Status) {
 		if sel.Kexec {
 			starts = "starts a slot's own by kexec"
 		}
-		fmt.Fprintf(w, "selector\tkernel %s\t%s\n", sel.Kernel, starts)
+		if sel.Due {
+			starts += "; an update to " + short(sel.Slot) + " is due"
+		}
+		fmt.Fprintf(w, "selector\tkernel %s\t%s\t%s\n", sel.Kernel, starts, short(sel.Digest))
 	}
 	if r := st.Overlay; r != nil {
 		fmt.Fprintf(w, "overlay\t%s of %s in use\n", bytesText(r.Used), bytesText(r.Total))

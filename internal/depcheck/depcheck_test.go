@@ -62,13 +62,14 @@ var mayImport = map[string]string{
 	"internal/unsquash": "",
 	"updater/units":     "",
 	"updater/health":    "",
+	"updater/selector":  "",
 	"updater/lint":      "partitions",
 	"updater/delta":     "verity",
 	"updater/transfer":  "updater/delta verity",
 	"updater/diff":      "bootctl updater/delta verity",
-	"updater":           "bootctl initramfs/build internal/unsquash internal/wire oci partitions partitions/disk squashfs updater/compose updater/delta updater/diff updater/health updater/transfer updater/trust updater/trust/keys verity verity/dm",
+	"updater":           "bootctl initramfs/build internal/unsquash internal/wire oci partitions partitions/disk squashfs updater/compose updater/delta updater/diff updater/health updater/selector updater/transfer updater/trust updater/trust/keys verity verity/dm",
 	"updater/install":   "bootctl initramfs/build oci partitions partitions/disk squashfs updater updater/compose updater/trust updater/trust/keys verity",
-	"cmd/abupdate":      "bootctl initramfs/build initramfs/etc internal/demo internal/wire oci partitions partitions/disk squashfs updater updater/compose updater/diff updater/health updater/install updater/lint updater/transfer updater/trust updater/trust/keys updater/units verity",
+	"cmd/abupdate":      "bootctl initramfs/build initramfs/etc internal/demo internal/wire oci partitions partitions/disk squashfs updater updater/compose updater/diff updater/health updater/install updater/lint updater/selector updater/transfer updater/trust updater/trust/keys updater/units verity",
 
 	// The demo drives the command in a virtual machine.
 	"internal/vm":          "",

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
+	"strings"
 )
 
 // A World is what Plan decides from.
@@ -141,8 +143,8 @@ func (w *World) lookVariables(v Variables, esp ESP) error {
 	if b := get(varRecord); len(b) > 0 && json.Unmarshal(b, &w.Record) != nil {
 		w.Record = Record{} // nothing is known; what is true is found out anew
 	}
-	if path, _, _ := cutUTF16(get(varImage)); path != "" {
-		w.Current = fromEFI(path)
+	if image, _, _ := cutUTF16(get(varImage)); image != "" {
+		w.Current = fromEFI(image)
 	} else if booted := decodeNumbers(get(varBooted)); len(booted) == 1 {
 		if e := w.entry(func(e Entry) bool { return e.Number == booted[0] }); e != nil && e.File != "" {
 			w.Current = e.File
@@ -170,4 +172,26 @@ func hash(r io.ReadCloser, err error) (digest string, size int64, _ error) {
 	h := sha256.New()
 	n, err := io.Copy(h, r)
 	return hex.EncodeToString(h.Sum(nil)), n, err
+}
+
+// BootedFile is what the firmware started, "" when it does not say.
+func BootedFile(v Variables) string {
+	b, _ := v.Get(varImage)
+	image, _, _ := cutUTF16(b)
+	return fromEFI(image)
+}
+
+// BootedPartition is the partition that it is on, "" when it does not say.
+func BootedPartition(v Variables) string {
+	b, _ := v.Get(VarPartition)
+	guid, _, _ := cutUTF16(b)
+	return guid
+}
+
+// OwnDigest is the start of the digest in the name of an own file, else "".
+func OwnDigest(name string) string {
+	if !isOwn(name) {
+		return ""
+	}
+	return strings.ToLower(strings.TrimSuffix(path.Base(name), path.Ext(name))[len("selector-"):])
 }

@@ -1,0 +1,208 @@
+package updater
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/abupdate/abupdate/initramfs/build"
+	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/partitions/disk"
+	"github.com/abupdate/abupdate/updater/selector"
+)
+
+// SelectorDir is where a slot brings the selector that its publisher made, by
+// the name that firmware looks for: BOOTX64.EFI.
+const SelectorDir = "/usr/lib/abupdate/selector"
+
+// espDir is where the ESP is mounted while it is looked at.
+const espDir = "/run/abupdate/esp"
+
+// SelectorConfig is the table [selector] of a device's configuration.
+type SelectorConfig struct {
+	// WithoutVariables replaces the only selector on firmware that keeps no
+	// variables.
+	WithoutVariables bool `toml:"without_variables"`
+}
+
+// SelectorOptions say what UpdateSelector does. The zero value looks at the
+// running machine.
+type SelectorOptions struct {
+	selector.Options
+	// Only reports what would be done.
+	Only bool
+	Root string // of the file system; "" is /
+	// Files and Variables stand for the machine's, where they are not nil.
+	Files     selector.Files
+	Variables selector.Variables
+}
+
+// A SelectorReport tells of the selector on the ESP and of the slot's.
+type SelectorReport struct {
+	State selector.State `json:"state"`
+	// File is what the firmware started, Digest its SHA-256.
+	File   string `json:"file"`
+	Digest string `json:"digest"`
+	Kernel string `json:"kernel,omitempty"`
+	// SlotDigest and SlotKernel are those of the slot's, "" when it has none.
+	SlotDigest string `json:"slot_digest,omitempty"`
+	SlotKernel string `json:"slot_kernel,omitempty"`
+	// Variables says that the firmware keeps any.
+	Variables bool     `json:"variables"`
+	Steps     []string `json:"steps,omitempty"`
+	Problem   string   `json:"problem,omitempty"`
+}
+
+// slotSelector is the file that the slot brings.
+func slotSelector(root string) string {
+	return filepath.Join("/", root, SelectorDir, filepath.Base(LoaderPath(runtime.GOARCH)))
+}
+
+// HasSelector says whether the running slot brings a selector: else nothing is
+// ever due.
+func HasSelector(root string) bool {
+	_, err := os.Stat(slotSelector(root))
+	return err == nil
+}
+
+// UpdateSelector brings the ESP closer to the selector that the booted slot
+// brings, which must be confirmed: see package selector. The report is there
+// also with an error, once the ESP has been looked at.
+func (s *System) UpdateSelector(opt SelectorOptions) (_ *SelectorReport, err error) {
+	if s.booted == nil {
+		return nil, fault.Errorf(fault.Usage, "this machine does not run from %s", s.name)
+	}
+	state, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	confirmed := s.booted.Slot.IsRoot() && state.LastBoot.Slot == s.booted.Slot && state.LastBoot.Confirmed
+	if !opt.Only && !confirmed {
+		return nil, fault.Errorf(fault.Refused, "slot %v is not confirmed: its selector is not tried before", s.booted.Slot)
+	}
+	facts, part, err := s.selectorFacts(&opt)
+	if err != nil {
+		return nil, err
+	}
+	if opt.Files == nil {
+		esp, err := selector.MountESP(part.Node(s.booted.Disk), filepath.Join("/", opt.Root, espDir))
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, esp.Unmount()) }()
+		opt.Files = esp
+	}
+	w, err := selector.Look(opt.Files, opt.Variables, facts)
+	if err != nil {
+		return nil, err
+	}
+	d := selector.Plan(w, opt.Options)
+	r := &SelectorReport{
+		State: d.State, File: w.Current, Digest: w.CurrentDigest, SlotDigest: w.Want.Digest, Variables: w.Variables,
+		Kernel: ukiKernel(opt.Files.Open(w.Current)),
+	}
+	if facts.Open != nil {
+		r.SlotKernel = ukiKernel(facts.Open())
+	}
+	for _, step := range d.Steps {
+		r.Steps = append(r.Steps, step.String())
+	}
+	if !opt.Only {
+		err = selector.Run(opt.Files, opt.Variables, facts, d.Steps)
+	}
+	if err = cmp.Or(err, d.Err); err != nil {
+		r.Problem = err.Error()
+	}
+	return r, err
+}
+
+// selectorFacts finds the ESP that the selector was started from.
+func (s *System) selectorFacts(opt *SelectorOptions) (selector.Facts, partitions.Partition, error) {
+	part, ok := s.disk.Partition(partitions.LabelESP)
+	if !ok {
+		return selector.Facts{}, part, fmt.Errorf("looking for the ESP on %s: there is no partition %s", s.name, partitions.LabelESP)
+	}
+	if opt.Variables == nil && opt.Files == nil {
+		opt.Variables = selector.OpenVariables(filepath.Join("/", opt.Root, selector.EFIDir))
+	}
+	if opt.Variables != nil {
+		guid := selector.BootedPartition(opt.Variables)
+		if guid != "" && !strings.EqualFold(guid, part.GUID) {
+			return selector.Facts{}, part, fault.Errorf(fault.Refused, "the firmware started from partition %s, which is not the ESP of %s", guid, s.name)
+		}
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return selector.Facts{}, part, fmt.Errorf("reading the name of this boot: %w", err)
+	}
+	sector := s.disk.SectorSize()
+	facts := selector.Facts{
+		ESP:      selector.ESP{GUID: part.GUID, Number: uint32(part.Number), Start: uint64(part.Off / sector), Blocks: uint64(part.Size / sector)},
+		Fallback: LoaderPath(runtime.GOARCH), Boot: strings.TrimSpace(string(boot)),
+	}
+	if HasSelector(opt.Root) {
+		facts.Open = func() (io.ReadCloser, error) { return os.Open(slotSelector(opt.Root)) }
+	}
+	return facts, part, nil
+}
+
+// ukiKernel is the release of a selector's kernel, "" when it cannot be told.
+func ukiKernel(f io.ReadCloser, err error) string {
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	at, ok := f.(io.ReaderAt)
+	if !ok {
+		b, err := io.ReadAll(f)
+		if err != nil {
+			return ""
+		}
+		at = bytes.NewReader(b)
+	}
+	uki, err := build.ReadUKI(at)
+	if err != nil {
+		return ""
+	}
+	return uki.Uname
+}
+
+// selectorDigests are those of the selector that was started, as far as it is
+// known without a mount, and of the slot's.
+func (s *System) selectorDigests(root string) (started, slot string) {
+	if s.booted == nil || !HasSelector(root) {
+		return "", ""
+	}
+	name := LoaderPath(runtime.GOARCH)
+	if v := selector.OpenVariables(filepath.Join("/", root, selector.EFIDir)); v != nil {
+		name = cmp.Or(selector.BootedFile(v), name)
+	}
+	slot = fileDigest(os.Open(slotSelector(root)))
+	if started = selector.OwnDigest(name); started == "" {
+		if b, err := disk.ReadESP(s.disk, name); err == nil {
+			started = fileDigest(io.NopCloser(bytes.NewReader(b)), nil)
+		}
+	}
+	return started, slot
+}
+
+func fileDigest(f io.ReadCloser, err error) string {
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return ""
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

@@ -93,28 +93,25 @@ func (a *apply) transferOptions(s *updateSource) transfer.Options {
 // otherSlots are the images on the disk that nobody writes, the one that runs
 // first. What cannot be read is no help, and no harm.
 func (a *apply) otherSlots() []transfer.Source {
+	slots := []bootctl.Slot{a.facts.slot}
+	for _, slot := range []bootctl.Slot{bootctl.SlotA, bootctl.SlotB, bootctl.SlotRecovery} {
+		if slot != a.facts.slot && slot != a.slot {
+			slots = append(slots, slot)
+		}
+	}
 	var found []transfer.Source
-	for _, slot := range []bootctl.Slot{a.facts.slot, bootctl.SlotA, bootctl.SlotB, bootctl.SlotRecovery} {
-		name := slot.String()
-		if slot == a.slot || slot == bootctl.SlotNone || slot != a.facts.slot && len(found) > 0 && found[0].Name == name {
-			continue
-		}
-		if len(found) > 0 && slot == a.facts.slot {
-			continue
-		}
+	for _, slot := range slots {
 		sec, err := a.System.slot(slot)
 		if err != nil {
 			continue
 		}
-		c, err := a.content(slot)
+		content, err := a.content(slot)
 		if err != nil {
 			continue
 		}
-		tree, err := c.Tree(sec)
-		if err != nil {
-			continue
+		if tree, err := content.Tree(sec); err == nil {
+			found = append(found, transfer.Source{Name: slot.String(), Image: sec, Tree: tree})
 		}
-		found = append(found, transfer.Source{Name: name, Image: sec, Tree: tree})
 	}
 	return found
 }

@@ -11,11 +11,18 @@
 // same block there. Then from other slots, then from elsewhere in the target,
 // as long as it is not overwritten. What is copied is read and hashed again
 // before it is used; a block that is not what its tree said is fetched after
-// all the others. The rest is fetched in ranges, several at once, and used in
-// order.
+// all the others. The rest is fetched in ranges, several at once, each of which
+// is written as it comes.
+//
+// # Going on
+//
+// The hash tree is in the slot before any block is, and only right blocks are
+// written. So a transfer that was killed is gone on with by a new plan, for
+// which the target is read (Target.Scan); no record is kept.
 //
 // # Memory
 //
-// 1 MiB for each range in flight, 256 KiB for each processor, and what the
-// plan takes (package delta). The trees' hashes stay where the trees have them.
+// For each range in flight 64 KiB of blocks, for each processor 256 KiB, each
+// with 64 KiB of hashes, and what the plan takes (package delta). The trees'
+// hashes stay where the trees have them.
 package transfer

@@ -60,7 +60,7 @@ func resolveDockerArchive(ctx context.Context, ref Reference, opt Options, f fil
 		return nil, fault.Errorf(fault.Verify, "%v: config: %w", ref, err)
 	}
 	var cf v1.ConfigFile
-	if err := json.Unmarshal(config, &cf); err != nil {
+	if err := parse(config, &cf); err != nil {
 		return nil, fault.Errorf(fault.Verify, "%v: config %s: %w", ref, di.Config, err)
 	}
 	if len(cf.RootFS.DiffIDs) != len(di.Layers) {
@@ -118,7 +118,7 @@ func chooseDockerImage(ref Reference, f files) (*dockerImage, error) {
 		return nil, fmt.Errorf("%v: reading manifest.json: %w", ref, err)
 	}
 	var images []dockerImage
-	if err := json.Unmarshal(raw, &images); err != nil {
+	if err := parse(raw, &images); err != nil {
 		return nil, fault.Errorf(fault.Verify, "%v: manifest.json: %w", ref, err)
 	}
 	if n, ok := strings.CutPrefix(ref.Tag, "@"); ok {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -83,7 +84,14 @@ func (c closedRanges) Do(req *http.Request) (*http.Response, error) {
 	if r := req.Header.Get("Range"); strings.HasSuffix(r, "-") {
 		req.Header.Set("Range", r+strconv.FormatInt(c.size-1, 10))
 	}
-	return c.client.Do(req)
+	resp, err := c.client.Do(req)
+	if err == nil { // an answer that does not say its length ends some time
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(resp.Body, c.size+1), resp.Body}
+	}
+	return resp, err
 }
 
 // classify turns an error of grab's into one that names the blob.

@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -31,7 +30,7 @@ type Image struct {
 // newImage reads what a manifest says. On success the image owns src.
 func newImage(ctx context.Context, ref Reference, opt Options, src source, desc v1.Descriptor, doc []byte) (*Image, error) {
 	img := &Image{ref: ref, opt: opt, src: src, descriptor: desc, manifestRaw: doc}
-	if err := json.Unmarshal(doc, &img.manifest); err != nil {
+	if err := parse(doc, &img.manifest); err != nil {
 		return nil, fault.Errorf(fault.Verify, "%v: manifest %v: %w", ref, desc.Digest, err)
 	}
 	if err := img.checkManifest(); err != nil {
@@ -49,10 +48,10 @@ func newImage(ctx context.Context, ref Reference, opt Options, src source, desc 
 
 func (img *Image) parseConfig() error {
 	if !img.IsUpdate() {
-		return json.Unmarshal(img.configRaw, &img.config)
+		return parse(img.configRaw, &img.config)
 	}
 	var update struct{ Architecture string }
-	if err := json.Unmarshal(img.configRaw, &update); err != nil {
+	if err := parse(img.configRaw, &update); err != nil {
 		return err
 	}
 	img.config = v1.ConfigFile{OS: "linux", Architecture: update.Architecture}

@@ -134,7 +134,7 @@ func parseIndex(doc []byte) (*v1.IndexManifest, error) {
 		Layers    *json.RawMessage `json:"layers"`
 		FSLayers  *json.RawMessage `json:"fsLayers"`
 	}
-	if err := json.Unmarshal(doc, &probe); err != nil {
+	if err := parse(doc, &probe); err != nil {
 		return nil, err
 	}
 	switch {
@@ -147,7 +147,7 @@ func parseIndex(doc []byte) (*v1.IndexManifest, error) {
 		return nil, fmt.Errorf("is both an index and an image manifest")
 	}
 	index := new(v1.IndexManifest)
-	if err := json.Unmarshal(doc, index); err != nil {
+	if err := parse(doc, index); err != nil {
 		return nil, err
 	}
 	return index, nil

@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -97,7 +96,7 @@ func shelfReferrers(ctx context.Context, src shelf, h v1.Hash, artifactType stri
 			return nil, err
 		}
 		var r referrer
-		if err := json.Unmarshal(doc, &r); err != nil {
+		if err := parse(doc, &r); err != nil {
 			return nil, fault.Errorf(fault.Verify, "manifest %v: %w", d.Digest, err)
 		}
 		if r.Subject == nil || r.Subject.Digest != h {
@@ -126,7 +125,7 @@ func (s layoutSource) index(context.Context) (*v1.IndexManifest, error) {
 
 func parseLayoutIndex(raw []byte) (*v1.IndexManifest, error) {
 	index := new(v1.IndexManifest)
-	if err := json.Unmarshal(raw, index); err != nil {
+	if err := parse(raw, index); err != nil {
 		return nil, fault.Errorf(fault.Verify, "index.json: %w", err)
 	}
 	return index, nil
@@ -143,8 +142,11 @@ func (s layoutSource) another() source {
 	return s
 }
 
-// maxPages bounds a list of referrers.
-const maxPages = 64
+// Bounds of a list of referrers.
+const (
+	maxPages     = 64
+	maxReferrers = 16 << 10
+)
 
 // referrers asks the registry's API, and where it has none takes the list that
 // pushers keep under a tag. The API is not told of the artifact type: some
@@ -169,6 +171,9 @@ func (s *registrySource) referrers(ctx context.Context, h v1.Hash, _ string) ([]
 		}
 		if err != nil {
 			return nil, fault.Errorf(fault.Verify, "list of referrers: %w", err)
+		}
+		if len(all)+len(index.Manifests) > maxReferrers {
+			return nil, fault.Errorf(fault.Refused, "list of referrers: more than %d", maxReferrers)
 		}
 		all = append(all, index.Manifests...)
 		if path = r.next; path == "" {

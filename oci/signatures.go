@@ -3,7 +3,6 @@ package oci
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -116,7 +115,7 @@ func bundleSignatures(ctx context.Context, src neighbourhood, blobs source, h v1
 // than simple ones are passed over.
 func simpleSignatures(ctx context.Context, blobs source, doc []byte) ([]Signature, error) {
 	var m v1.Manifest
-	if err := json.Unmarshal(doc, &m); err != nil {
+	if err := parse(doc, &m); err != nil {
 		return nil, fault.Errorf(fault.Verify, "manifest of the signatures: %w", err)
 	}
 	var all []Signature
@@ -145,7 +144,7 @@ func bundleOf(ctx context.Context, src neighbourhood, blobs source, d v1.Descrip
 		return nil, err
 	}
 	var m v1.Manifest
-	if err := json.Unmarshal(doc, &m); err != nil {
+	if err := parse(doc, &m); err != nil {
 		return nil, fault.Wrap(fault.Verify, err)
 	}
 	if m.ArtifactType != bundleMediaType && string(m.Config.MediaType) != bundleMediaType {
@@ -153,6 +152,9 @@ func bundleOf(ctx context.Context, src neighbourhood, blobs source, d v1.Descrip
 	}
 	if len(m.Layers) != 1 {
 		return nil, fault.Errorf(fault.Verify, "a signature bundle of %d layers; want 1", len(m.Layers))
+	}
+	if m.Layers[0].Size > maxSignature { // no signature, an attestation: an SBOM is as large
+		return nil, nil
 	}
 	return smallDocument(ctx, blobs, m.Layers[0])
 }

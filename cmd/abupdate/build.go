@@ -24,7 +24,7 @@ func newBuild(a *app) *cobra.Command {
 		Long: `Flattens an OCI image into one squashfs with a dm-verity hash tree and packs both,
 with a manifest, as an update: an OCI artifact. The same image and options give
 the same bytes on every machine. Layers are read once and nothing is unpacked; an
-image takes about 45 MB of memory whatever its size, and 100 bytes for each of its
+image takes about 40 MB of memory whatever its size, and 140 bytes for each of its
 files. --level best is for publishers: it takes 165 MB and four times the processor
 time.
 

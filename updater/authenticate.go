@@ -22,7 +22,7 @@ func (a *apply) authenticate(ctx context.Context) error {
 		return err
 	}
 	found, err := a.img.Signatures(ctx)
-	if err != nil && len(ring.Keys) > 0 {
+	if err != nil && (len(ring.Keys) > 0 || a.booted != nil && a.booted.SignedOnly) {
 		return err
 	}
 	if !a.img.IsUpdate() {

@@ -347,6 +347,30 @@ func TestApplyOnTheRunningSystem(t *testing.T) {
 	}
 }
 
+// TestApplySignaturesNotKnown tells a registry that fails from an update that
+// nobody signed, where only the initramfs has keys.
+func TestApplySignaturesNotKnown(t *testing.T) {
+	key := newKey(t, keys.P256)
+	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, ".sig") {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	ref := strings.TrimPrefix(srv.URL, "http://") + "/os:v2"
+	if _, err := oci.Push(t.Context(), reference(t, signedUpdate(t, "v2", key)), reference(t, ref), oci.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	sys := bootedOpen(t, runningDisk(t), bootctl.Booted{SignedOnly: true})
+	_, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: ref})
+	if fault.KindOf(err) != fault.Network || !strings.Contains(err.Error(), "answers 500") {
+		t.Errorf("Apply() = %v; want kind %d", err, fault.Network)
+	}
+}
+
 // What was applied before there was a key is not taken for signed later.
 func TestApplyAgainWithAKey(t *testing.T) {
 	key := newKey(t, keys.P256)

@@ -29,6 +29,9 @@ func (a *apply) prebuilt(ctx context.Context, img *oci.Image) (*oci.Image, error
 	if err := a.checkDigest(img.Digest()); err != nil {
 		return img, err
 	}
+	if only, err := a.digestOnly(img); only || err != nil {
+		return img, err
+	}
 	descs, err := img.Referrers(ctx, manifest.ArtifactType)
 	if err != nil {
 		return img, err
@@ -44,6 +47,21 @@ func (a *apply) prebuilt(ctx context.Context, img *oci.Image) (*oci.Image, error
 		}
 	}
 	return img, nil
+}
+
+// digestOnly says whether the digest in the reference is all that vouches for
+// what is taken. An update is not what it names: whoever may push to the
+// repository could have hung it on the image.
+func (a *apply) digestOnly(img *oci.Image) (bool, error) {
+	if img.Reference().Digest == "" || a.booted != nil && a.booted.SignedOnly {
+		return false, nil
+	}
+	ring, err := a.keyring()
+	if err != nil || len(ring.Keys) > 0 {
+		return false, err
+	}
+	a.opt.Progress.Tell(Event{Step: StepResolve, Note: "no key is trusted, so only what has the digest asked for is taken, and no update made of it"})
+	return true, nil
 }
 
 // candidate returns the update that a descriptor names, or nil when it is for

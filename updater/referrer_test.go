@@ -17,6 +17,7 @@ import (
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/updater"
+	"github.com/abupdate/abupdate/updater/trust/keys"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
 )
 
@@ -224,5 +225,32 @@ func TestPrebuiltNotKnown(t *testing.T) {
 	}
 	if _, _, err := applyBeside(t, ref, updater.ApplyOptions{Flatten: true}); err != nil {
 		t.Errorf("to be flattened: %v", err)
+	}
+}
+
+// TestPrebuiltOfADigest takes what an image pinned by digest did not name only
+// from those whose key is trusted.
+func TestPrebuiltOfADigest(t *testing.T) {
+	dir, key := besideImage(t), newKey(t, keys.P256)
+	ref := "oci:" + dir + "@" + resolved(t, "oci:"+dir+":v2").Digest()
+	opt := updater.BuildOptions{Ref: "oci:" + dir + ":v2", Dir: dir, Tag: "update", SignKeys: []*keys.Private{key}}
+	if _, err := updater.Build(t.Context(), opt); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name       string
+		dirs       []string
+		signedOnly bool
+		update     bool
+	}{
+		{"no key", nil, false, false},
+		{"a key of the system", []string{trustDir(t, key)}, false, true},
+		{"a key of the initramfs", nil, true, true},
+	} {
+		sys := bootedOpen(t, runningDisk(t), bootctl.Booted{SignedOnly: tt.signedOnly}, tt.dirs...)
+		got, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: ref, DryRun: true})
+		if err != nil || got.Update != tt.update {
+			t.Errorf("%s: Apply() = %+v, %v; want an update: %v", tt.name, got, err, tt.update)
+		}
 	}
 }

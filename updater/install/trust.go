@@ -82,7 +82,7 @@ func (b *baked) add(path string) error {
 
 // check refuses to make a disk that would not start.
 func (b *baked) check(opt BootOptions, sign []*keys.Private) error {
-	if len(b.keys) == 0 || opt.AllowLocal {
+	if len(b.keys) == 0 || opt.AllowLocal && len(sign) == 0 { // wrongly signed is worse than unsigned
 		return nil
 	}
 	for _, k := range sign {

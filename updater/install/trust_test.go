@@ -167,6 +167,9 @@ func TestImageRefusesTrust(t *testing.T) {
 	}{
 		{"unsigned", func(o *install.Options) { o.Boot.Trust = []string{public} }, "give --sign-key, or --allow-local"},
 		{"signed by another key", func(o *install.Options) { o.Boot.Trust, o.SignKeys = []string{public}, []*keys.Private{stranger} }, "would not start"},
+		{"signed by another key, where unsigned would do", func(o *install.Options) {
+			o.Boot.Trust, o.Boot.AllowLocal, o.SignKeys = []string{public}, true, []*keys.Private{stranger}
+		}, "would not start"},
 		{"allowed without keys", func(o *install.Options) { o.Boot.AllowLocal = true }, "goes with --trust"},
 		{"no such file", func(o *install.Options) { o.Boot.Trust = []string{"/nonexistent"} }, "/nonexistent"},
 		{"no keys in a folder", func(o *install.Options) { o.Boot.Trust = []string{t.TempDir()} }, "no public key"},
@@ -275,6 +278,7 @@ func TestImageFromUpdateRefuses(t *testing.T) {
 			o.Recovery, o.SignKeys = "oci:"+dir+":golden", []*keys.Private{key}
 		}, 0, ""},
 		{"slots too small", signed, func(o *install.Options) { o.SlotSize, o.Size = disk.MinSlot, 60*disk.MiB }, fault.NoRoom, "disk"},
+		{"signed by another key, where unsigned would do", wrong, func(o *install.Options) { trusting(o); o.Boot.AllowLocal = true }, fault.Verify, "no valid signature"},
 		{"unsigned, where that is allowed", unsigned, func(o *install.Options) { trusting(o); o.Boot.AllowLocal = true }, 0, ""},
 	} {
 		opt := options(t, dir, "v1")

@@ -28,8 +28,14 @@ type prepared struct {
 func (in *installer) prepare(ctx context.Context, u *updater.Update) (*prepared, error) {
 	p := &prepared{Update: u}
 	ring := updater.Keyring{Keys: in.tools.trust.keys}
-	if in.opt.Boot.AllowLocal {
-		ring = updater.Keyring{}
+	if in.opt.Boot.AllowLocal { // for what is unsigned; what is wrongly signed would not start
+		found, err := u.Signatures(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) == 0 {
+			ring = updater.Keyring{}
+		}
 	}
 	var err error
 	if p.envelope, err = u.Envelope(ctx, ring); err != nil {

@@ -126,7 +126,10 @@ func (s Store) revert() error {
 	if err := s.Sync(); err != nil {
 		return err
 	}
-	return os.Remove(s.revertFile())
+	if err := os.Remove(s.revertFile()); err != nil {
+		return err
+	}
+	return s.Sync() // else a cut would give up what is changed from now on
 }
 
 // read returns what is on record. A record that cannot be read says nothing:

@@ -210,11 +210,20 @@ func TestBackAndForth(t *testing.T) {
 	if err := s.Revert("a"); err != nil {
 		t.Fatal(err)
 	}
+	var ordered []bool // at each sync
+	s.Sync = func() error {
+		_, err := os.Lstat(filepath.Join(s.Path, "revert"))
+		ordered = append(ordered, err == nil)
+		return nil
+	}
 	if got := get(t, s.Upper()); got["a"] != "mine" {
 		t.Errorf("the running system has %v; want it as it is until the next boot", got)
 	}
 	if got := reconcile(t, s, two, "two"); len(got) != 0 || len(get(t, s.Upper())) != 0 {
 		t.Errorf("after Revert: %v, %v; want nothing", got, get(t, s.Upper()))
+	}
+	if diff := cmp.Diff([]bool{true, false}, ordered); diff != "" {
+		t.Errorf("whether the order to revert stood at each sync (-want +got):\n%s", diff)
 	}
 	put(t, s.Upper(), files{"a": "again"})
 	if got := reconcile(t, s, two, "two"); !cmp.Equal(got, map[string]bool{"a": false}) {

@@ -146,6 +146,8 @@ func (o Options) validate() error {
 		return fault.Errorf(fault.Usage, "making a squashfs: unknown %v", o.Layout)
 	case o.BlockSize < MinBlockSize || o.BlockSize > MaxBlockSize || o.BlockSize&(o.BlockSize-1) != 0:
 		return fault.Errorf(fault.Usage, "making a squashfs: block size %d is not a power of two from %d to %d", o.BlockSize, MinBlockSize, MaxBlockSize)
+	case o.Level != 0 && maxLevel == 0:
+		return fault.Errorf(fault.Usage, "making a squashfs: level %d: %v has no levels", o.Level, o.Compression)
 	case o.Level < 0 || o.Level > maxLevel:
 		return fault.Errorf(fault.Usage, "making a squashfs: level %d of %v is not in 1 to %d", o.Level, o.Compression, maxLevel)
 	case o.Workers < 0:

@@ -37,8 +37,11 @@ func (b *Built) deliver(ctx context.Context, out *output, from *oci.Image, made 
 	if err := finishSlot(ctx, out.image(), made, raw, sealed, opt.Progress); err != nil {
 		return fmt.Errorf("writing %s: %w", opt.Raw, err)
 	}
+	if err := os.Rename(out.image(), opt.Raw); err != nil {
+		return fmt.Errorf("writing %s: %w", opt.Raw, err)
+	}
 	b.Raw = opt.Raw
-	return os.Rename(out.image(), opt.Raw)
+	return nil
 }
 
 // deliverUpdate packs the update into a layout, and pushes it from there.
@@ -84,7 +87,6 @@ func (b *Built) deliverUpdate(ctx context.Context, out *output, img *oci.Image, 
 	return b.push(ctx, local, fill(opt.Push, m, from), opt)
 }
 
-// push sends the signatures first: nobody is to see the update without.
 // subject makes an update one of the referrers of its image. An image of a
 // docker-archive has no manifest that others could know.
 func subject(img *oci.Image) *v1.Descriptor {
@@ -95,6 +97,7 @@ func subject(img *oci.Image) *v1.Descriptor {
 	return &d
 }
 
+// push sends the signatures first: nobody is to see the update without.
 func (b *Built) push(ctx context.Context, local oci.Reference, to string, opt BuildOptions) error {
 	if err := opt.names.take(to, opt.Ref); err != nil {
 		return err

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/updater/compose"
 )
 
@@ -32,6 +34,9 @@ func newOutput(opt BuildOptions) (*output, error) {
 	o := &output{opt: opt}
 	var err error
 	if opt.Raw != "" {
+		if st, err := os.Stat(opt.Raw); err == nil && st.IsDir() {
+			return nil, fault.Errorf(fault.Usage, "writing %s: it is a directory", opt.Raw)
+		}
 		o.raw, err = workDir(filepath.Dir(opt.Raw))
 	}
 	if err == nil && (opt.Dir != "" || opt.Push != "") {
@@ -51,6 +56,9 @@ func newOutput(opt BuildOptions) (*output, error) {
 
 func workDir(parent string) (string, error) {
 	dir, err := os.MkdirTemp(parent, ".abupdate-build-*")
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fault.Errorf(fault.Usage, "making a working directory: %w", err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("making a working directory: %w", err)
 	}

@@ -36,6 +36,13 @@ func ReadKeyring(dirs, named []string) (Keyring, error) {
 // keyring reads the keys for the system's disk.
 func (s *System) keyring() (Keyring, error) { return ReadKeyring(s.trustDirs, s.trust) }
 
+// checkTrust refuses keys that somebody named and that cannot be read, where
+// all others are only told of.
+func (s *System) checkTrust() error {
+	_, err := ReadKeyring(nil, s.trust)
+	return err
+}
+
 // SignatureStatus tells what the signatures of something are worth.
 type SignatureStatus struct {
 	Signatures int `json:"signatures"`

@@ -58,6 +58,9 @@ type SlotStatus struct {
 
 // Status reads the boot state and the slots' manifests.
 func (s *System) Status() (*Status, error) {
+	if err := s.checkTrust(); err != nil {
+		return nil, err
+	}
 	state, err := s.load()
 	if err != nil {
 		return nil, err

@@ -33,6 +33,9 @@ const (
 // against their hash trees. The error is of kind fault.Verify when one is
 // damaged.
 func (s *System) Verify(ctx context.Context, slots []bootctl.Slot, progress Progress) ([]Verified, error) {
+	if err := s.checkTrust(); err != nil {
+		return nil, err
+	}
 	state, err := s.load()
 	if err != nil {
 		return nil, err

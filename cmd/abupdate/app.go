@@ -2,8 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -43,8 +46,11 @@ func (a *app) printLine(v any) error {
 	return err
 }
 
-// complain prints an error as one line.
-func (a *app) complain(err error) { fmt.Fprintf(a.stderr, "abupdate: %s\n", oneLine(err)) }
+// complain prints an error as one line. That of a command need not name the
+// program twice.
+func (a *app) complain(err error) {
+	fmt.Fprintf(a.stderr, "abupdate: %s\n", strings.TrimPrefix(oneLine(err), "abupdate "))
+}
 
 // waiting tells why nothing happens for a while.
 func (a *app) waiting(cause error, wait time.Duration) {
@@ -71,7 +77,12 @@ limited number of tries, and falls back by itself when nobody confirms it.`,
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fault.Errorf(fault.Usage, "%w (see %s --help)", err, cmd.CommandPath())
+		text := err.Error()
+		var num *strconv.NumError
+		if errors.As(err, &num) {
+			text = strings.Replace(text, num.Error(), "not a whole number", 1)
+		}
+		return fault.Errorf(fault.Usage, "%s (see %s --help)", text, cmd.CommandPath())
 	})
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print the result as JSON on stdout, and progress as JSON lines on stderr")
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "show no progress")

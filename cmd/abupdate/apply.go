@@ -72,6 +72,9 @@ is not fetched again. Exit code 77 when there is nothing to switch to or to canc
 			if (toSwitch || cancel) && (len(args) > 0 || opt.DryRun) {
 				return fault.Errorf(fault.Usage, "abupdate apply: --switch and --cancel are about what is in the slot: they take no REF and no --dry-run")
 			}
+			if err := checkTransfer(opt.Transfer); err != nil {
+				return err
+			}
 			opt.Progress = a.progress.report
 			switch {
 			case cancel:

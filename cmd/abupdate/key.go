@@ -98,7 +98,7 @@ func writeNew(name string, b []byte, mode os.FileMode) error {
 		return fault.Errorf(fault.Usage, "writing %s: it is there already", name)
 	}
 	if err != nil {
-		return fault.Wrap(fault.Usage, err)
+		return fault.Errorf(fault.Usage, "writing a key file: %w", err)
 	}
 	_, err = f.Write(b)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
@@ -157,7 +157,7 @@ into the slot, so that an initramfs with the old key starts what the new one sig
 			for _, name := range args {
 				text, err := os.ReadFile(name)
 				if err != nil {
-					return fault.Wrap(fault.Usage, err)
+					return fault.Errorf(fault.Usage, "reading a public key: %w", err)
 				}
 				pem = append(pem, text...)
 			}

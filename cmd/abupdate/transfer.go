@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/partitions/disk"
 	"github.com/abupdate/abupdate/updater"
 	"github.com/abupdate/abupdate/updater/transfer"
@@ -17,6 +18,19 @@ func transferFlags(fs *pflag.FlagSet, opt *updater.TransferOptions) {
 	fs.Var(gapFlag{sizeFlag{new(disk.Size)}, &opt.Gap}, "gap", fmt.Sprintf("fetch missing blocks of an update together that are this `SIZE` or less apart (default %v)", disk.Size(updater.DefaultGap)))
 	fs.IntVar(&opt.MaxRanges, "max-ranges", updater.DefaultRanges, "fetch an update in `N` ranges at most, over wider gaps if need be")
 	fs.IntVar(&opt.InFlight, "in-flight", transfer.DefaultInFlight, "fetch `N` ranges at a time")
+}
+
+// checkTransfer refuses what cannot be meant.
+func checkTransfer(opt updater.TransferOptions) error {
+	switch {
+	case opt.Full && opt.NoFull:
+		return fault.Errorf(fault.Usage, "abupdate apply: --full and --no-full exclude each other")
+	case opt.MaxRanges < 0:
+		return fault.Errorf(fault.Usage, "--max-ranges is %d; want 1 or more", opt.MaxRanges)
+	case opt.InFlight < 0:
+		return fault.Errorf(fault.Usage, "--in-flight is %d; want 1 or more", opt.InFlight)
+	}
+	return nil
 }
 
 // A gapFlag is a size of which 0 is not the default.

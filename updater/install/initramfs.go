@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -44,6 +45,14 @@ const bootLimit = 1 << 30
 // command line of the UKI is opt.Boot.Append and what the image adds: which disk
 // to boot is found by the partition that the UKI was started from.
 func Initramfs(ctx context.Context, opt InitramfsOptions) (*Initramfsed, error) {
+	for _, path := range []string{opt.Output, opt.UKI} {
+		if st, err := os.Stat(path); err == nil && st.IsDir() {
+			return nil, fault.Errorf(fault.Usage, "writing %s: it is a directory", path)
+		}
+	}
+	if opt.Output != "" && filepath.Clean(opt.Output) == filepath.Clean(opt.UKI) {
+		return nil, fault.Errorf(fault.Usage, "writing %s: it cannot be both the initramfs and the EFI program", opt.Output)
+	}
 	im, err := updater.OpenImage(ctx, opt.Ref, opt.Source, opt.Progress)
 	if err != nil {
 		return nil, err
@@ -86,7 +95,7 @@ func Initramfs(ctx context.Context, opt InitramfsOptions) (*Initramfsed, error) 
 			continue
 		}
 		if err := renameio.WriteFile(path, content, 0o644); err != nil {
-			return nil, fmt.Errorf("writing %s: %w", filepath.Base(path), err)
+			return nil, fmt.Errorf("writing %s: %w", path, err)
 		}
 	}
 	return made, nil

@@ -115,6 +115,9 @@ func (s *System) UpdateSelector(opt SelectorOptions) (_ *SelectorReport, err err
 	}
 	for _, step := range d.Steps {
 		r.Steps = append(r.Steps, step.String())
+		if opt.Only && step.Kind == selector.SetNext && len(step.Order) > 0 {
+			r.State = selector.Due // it is not ordered yet
+		}
 	}
 	if !opt.Only {
 		err = selector.Run(opt.Files, opt.Variables, facts, d.Steps)

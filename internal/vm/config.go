@@ -74,6 +74,9 @@ type Disk struct {
 	ReadOnly bool
 	// Serial is the disk's serial number, at most 20 bytes.
 	Serial string
+	// NoBootIndex leaves the order to the firmware's variables, which it would
+	// write anew at each boot.
+	NoBootIndex bool
 }
 
 func (c Config) check() error {
@@ -155,7 +158,7 @@ func (d Disk) args(i int, boot bool) []string {
 	if d.Serial != "" {
 		dev += ",serial=" + comma(d.Serial)
 	}
-	if boot {
+	if boot && !d.NoBootIndex {
 		dev += ",bootindex=0"
 	}
 	return []string{"-drive", drive, "-device", dev}

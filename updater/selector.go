@@ -1,7 +1,6 @@
 package updater
 
 import (
-	"bytes"
 	"strings"
 
 	"github.com/abupdate/abupdate/initramfs/build"
@@ -37,11 +36,11 @@ func (s *System) selector(arch string) Selector {
 		}
 		return Selector{Kernel: uname()}
 	}
-	loader, err := disk.ReadESP(s.disk, LoaderPath(arch))
+	loader, err := disk.OpenESP(s.disk, LoaderPath(arch))
 	if err != nil {
 		return Selector{}
 	}
-	uki, err := build.ReadUKI(bytes.NewReader(loader))
+	uki, err := build.ReadUKIText(loader)
 	if err != nil {
 		return Selector{}
 	}

@@ -191,8 +191,8 @@ func (s *System) selectorDigests(root string) (started, slot string) {
 	}
 	slot = fileDigest(os.Open(slotSelector(root)))
 	if started = selector.OwnDigest(name); started == "" {
-		if b, err := disk.ReadESP(s.disk, name); err == nil {
-			started = fileDigest(io.NopCloser(bytes.NewReader(b)), nil)
+		if r, err := disk.OpenESP(s.disk, name); err == nil {
+			started = fileDigest(io.NopCloser(r), nil)
 		}
 	}
 	return started, slot

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"unicode/utf16"
@@ -76,23 +77,65 @@ func (f *fat) off(c uint32) int64 { return f.dataOff + int64(c-2)*f.cluster }
 
 func (f *fat) valid(c uint32) bool { return c >= 2 && c-2 < f.clusters }
 
-// read reads at most limit bytes of the chain that starts at c.
-func (f *fat) read(c uint32, limit int64) ([]byte, error) {
-	var b []byte
-	for steps := uint32(0); int64(len(b)) < limit; steps++ {
-		if !f.valid(c) || steps > f.clusters {
+// chain returns the clusters from c on that hold limit bytes, or fewer when the
+// chain ends before.
+func (f *fat) chain(c uint32, limit int64) ([]uint32, error) {
+	var clusters []uint32
+	for int64(len(clusters))*f.cluster < limit {
+		if !f.valid(c) || uint32(len(clusters)) > f.clusters {
 			return nil, fmt.Errorf("%w: broken chain at cluster %d", errFAT, c)
 		}
-		n := min(f.cluster, limit-int64(len(b)))
-		b = append(b, make([]byte, n)...)
-		if err := readAll(f.dev, b[int64(len(b))-n:], f.off(c)); err != nil {
-			return nil, err
-		}
+		clusters = append(clusters, c)
 		if c = f.next(c); c >= 0x0ffffff8 {
 			break
 		}
 	}
-	return b, nil
+	return clusters, nil
+}
+
+// open returns the first limit bytes of the chain that starts at c, or what
+// there is of them.
+func (f *fat) open(c uint32, limit int64) (*io.SectionReader, error) {
+	clusters, err := f.chain(c, limit)
+	if err != nil {
+		return nil, err
+	}
+	return io.NewSectionReader(fatFile{f, clusters}, 0, min(limit, int64(len(clusters))*f.cluster)), nil
+}
+
+// A fatFile reads a chain of clusters.
+type fatFile struct {
+	fat      *fat
+	clusters []uint32
+}
+
+// ReadAt implements io.ReaderAt within the clusters.
+func (r fatFile) ReadAt(p []byte, off int64) (int, error) {
+	done := 0
+	for done < len(p) {
+		at := off + int64(done)
+		i, in := at/r.fat.cluster, at%r.fat.cluster
+		if i >= int64(len(r.clusters)) {
+			return done, io.EOF
+		}
+		n := min(int64(len(p)-done), r.fat.cluster-in)
+		if err := readAll(r.fat.dev, p[done:done+int(n)], r.fat.off(r.clusters[i])+in); err != nil {
+			return done, err
+		}
+		done += int(n)
+	}
+	return done, nil
+}
+
+// read reads at most limit bytes of the chain that starts at c.
+func (f *fat) read(c uint32, limit int64) ([]byte, error) {
+	r, err := f.open(c, limit)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, r.Size())
+	_, err = io.ReadFull(r, b)
+	return b, err
 }
 
 // A fatEntry is a file or directory.
@@ -178,8 +221,8 @@ func (f *fat) lookup(path string) (fatEntry, error) {
 	return at, nil
 }
 
-// readFile returns a file's content.
-func (f *fat) readFile(path string) ([]byte, error) {
+// openFile returns a file's content.
+func (f *fat) openFile(path string) (*io.SectionReader, error) {
 	e, err := f.lookup(path)
 	if err != nil {
 		return nil, err
@@ -188,11 +231,11 @@ func (f *fat) readFile(path string) ([]byte, error) {
 		return nil, errors.New("is a directory")
 	}
 	if e.size == 0 {
-		return nil, nil
+		return io.NewSectionReader(fatFile{fat: f}, 0, 0), nil
 	}
-	b, err := f.read(e.cluster, e.size)
-	if err == nil && int64(len(b)) < e.size {
-		err = fmt.Errorf("%w: %d bytes of a file of %d", errFAT, len(b), e.size)
+	r, err := f.open(e.cluster, e.size)
+	if err == nil && r.Size() < e.size {
+		err = fmt.Errorf("%w: %d bytes of a file of %d", errFAT, r.Size(), e.size)
 	}
-	return b, err
+	return r, err
 }

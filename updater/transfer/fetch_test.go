@@ -123,6 +123,48 @@ func TestOneRangeStalls(t *testing.T) {
 	holds(t, dev, img)
 }
 
+// A failure, of one range or of the slot, ends the ranges that stall and the
+// copying beside them, and is what Run returns.
+func TestFailureEndsTheOthers(t *testing.T) {
+	img := fresh(24, 2000)
+	old := append([]byte(nil), img[:400*block]...)
+	broken := errors.New("broken")
+	for _, tt := range []struct {
+		name string
+		read func() (int, error) // of the first range that is opened
+		sink error
+	}{
+		{"a range", func() (int, error) { return 0, broken }, nil},
+		{"the slot", nil, broken},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var once sync.Once
+			srv := &server{content: img, reader: func(ctx context.Context, _ int64, _ io.Reader) io.Reader {
+				read := func() (int, error) {
+					<-ctx.Done()
+					return 0, context.Cause(ctx)
+				}
+				if tt.read != nil {
+					once.Do(func() { read = tt.read })
+				}
+				return readerFunc(func([]byte) (int, error) { return read() })
+			}}
+			dev := slot(nil, 2100)
+			p, err := transfer.New(t.Context(), tree(t, img), transfer.Target{Image: dev}, []transfer.Source{source(t, old)}, transfer.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = p.Run(t.Context(), srv, &sink{dev: dev, fail: tt.sink}, nil)
+			if !errors.Is(err, broken) {
+				t.Errorf("Run() = %v; want %v", err, broken)
+			}
+			if srv.open != 0 {
+				t.Errorf("%d ranges are left open", srv.open)
+			}
+		})
+	}
+}
+
 // opened is how many ranges were asked for.
 func (s *server) opened() int {
 	s.mu.Lock()

@@ -86,7 +86,7 @@ var leaves = []string{"internal/blockdev", "internal/fault", "internal/fstree", 
 // forTests says whether a package is for tests only: it may import anything,
 // and only its like may import it.
 func forTests(pkg string) bool {
-	return strings.HasSuffix(pkg, "test") || depcheck.Below(pkg, "qemu-tests", "internal/testimage", "internal/depcheck", "internal/conformance", "internal/interop", "internal/faultserver")
+	return strings.HasSuffix(pkg, "test") || depcheck.Below(pkg, "qemu-tests", "internal/testimage", "internal/depcheck", "internal/conformance", "internal/interop", "internal/faultserver", "internal/logwrites")
 }
 
 func load(t *testing.T) depcheck.Graph {

@@ -24,8 +24,8 @@ import (
 // the name that firmware looks for: BOOTX64.EFI.
 const SelectorDir = "/usr/lib/abupdate/selector"
 
-// espDir is where the ESP is mounted while it is looked at.
-const espDir = "/run/abupdate/esp"
+// runDir is where the ESP is mounted while it is looked at.
+const runDir = "/run/abupdate"
 
 // SelectorConfig is the table [selector] of a device's configuration.
 type SelectorConfig struct {
@@ -94,11 +94,11 @@ func (s *System) UpdateSelector(opt SelectorOptions) (_ *SelectorReport, err err
 		return nil, err
 	}
 	if opt.Files == nil {
-		esp, err := selector.MountESP(part.Node(s.booted.Disk), filepath.Join("/", opt.Root, espDir))
+		esp, err := selector.MountESP(part.Node(s.booted.Disk), filepath.Join("/", opt.Root, runDir))
 		if err != nil {
 			return nil, err
 		}
-		defer func() { err = errors.Join(err, esp.Unmount()) }()
+		defer func() { err = errors.Join(err, esp.Close()) }()
 		opt.Files = esp
 	}
 	w, err := selector.Look(opt.Files, opt.Variables, facts)

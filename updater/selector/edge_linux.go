@@ -13,25 +13,30 @@ import (
 )
 
 // A Mount is an ESP that the kernel has mounted.
-type Mount struct {
-	dir  string
-	root *os.Root
-}
+type Mount struct{ root *os.Root }
 
-// MountESP mounts a partition at dir, which is made. That it is mounted
-// elsewhere as well does no harm.
+// MountESP mounts a partition, for this process alone: in a folder below dir,
+// which is made, from which it is detached at once, so that it is gone with
+// the process, however that ends. That it is mounted elsewhere as well does no
+// harm.
 func MountESP(node, dir string) (*Mount, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("mounting the ESP: %w", err)
 	}
+	dir, err := os.MkdirTemp(dir, "esp-")
+	if err != nil {
+		return nil, fmt.Errorf("mounting the ESP: %w", err)
+	}
+	defer os.Remove(dir)
 	if err := unix.Mount(node, dir, "vfat", unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, "umask=0077"); err != nil {
-		return nil, fmt.Errorf("mounting the ESP %s at %s: %w", node, dir, err)
+		return nil, fmt.Errorf("mounting the ESP %s: %w", node, err)
 	}
 	m, err := OpenDir(dir)
-	if err != nil {
-		return nil, errors.Join(err, unix.Unmount(dir, 0))
+	if detached := unix.Unmount(dir, unix.MNT_DETACH); err == nil && detached != nil {
+		m.Close()
+		return nil, fmt.Errorf("detaching the ESP from %s: %w", dir, detached)
 	}
-	return m, nil
+	return m, err
 }
 
 // OpenDir is an ESP that is mounted at dir, or a folder in its place.
@@ -40,17 +45,11 @@ func OpenDir(dir string) (*Mount, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the ESP: %w", err)
 	}
-	return &Mount{dir, root}, nil
+	return &Mount{root}, nil
 }
 
-// Unmount ends the use of what MountESP mounted.
-func (m *Mount) Unmount() error {
-	m.root.Close()
-	if err := unix.Unmount(m.dir, 0); err != nil {
-		return fmt.Errorf("unmounting the ESP at %s: %w", m.dir, err)
-	}
-	return nil
-}
+// Close ends the use of the ESP.
+func (m *Mount) Close() error { return m.root.Close() }
 
 // List implements Files.
 func (m *Mount) List(dir string) (list []File, err error) {
@@ -122,11 +121,16 @@ func (m *Mount) Remove(name string) error { return m.root.Remove(name) }
 
 // Room implements Files.
 func (m *Mount) Room() (Room, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(m.dir, &st); err != nil {
-		return Room{}, fmt.Errorf("asking for the room on %s: %w", m.dir, err)
+	f, err := m.root.Open(".")
+	if err != nil {
+		return Room{}, err
 	}
-	return Room{int64(st.Bavail) * st.Bsize, st.Bsize}, nil
+	defer f.Close()
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return Room{}, fmt.Errorf("asking for the room: %w", err)
+	}
+	return Room{int64(st.Bavail) * int64(st.Bsize), int64(st.Bsize)}, nil
 }
 
 // EFIVars is a mounted efivarfs.

@@ -52,6 +52,9 @@ func Plan(w World, opt Options) Decision {
 		return p.withoutVariables()
 	}
 	if !isOwn(w.Current) && !same(w.Current, w.Fallback) {
+		if s := p.state(); s != Due {
+			return p.end(s, nil)
+		}
 		return p.end(Due, fault.Errorf(fault.Refused, "this system was started from %s, which is not abupdate's to replace", w.Current))
 	}
 	p.settleTrial()

@@ -203,6 +203,8 @@ func TestForeignLoader(t *testing.T) {
 	if d := wantUpdate(t, m, selector.Options{}, selector.Due, fault.Refused); len(d.Steps) > 0 {
 		t.Errorf("steps %v; want none", d.Steps)
 	}
+	m.slot = "good other"
+	wantUpdate(t, m, selector.Options{}, selector.Current, 0)
 }
 
 // TestDefaultNotStarted: firmware that does not keep to BootOrder is not tried

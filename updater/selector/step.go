@@ -57,7 +57,6 @@ type planner struct {
 	rec   Record
 	order []uint16
 	free  int64
-	drop  []string // digests that are not kept
 }
 
 func (p *planner) add(s Step) { p.steps = append(p.steps, s) }

@@ -61,6 +61,9 @@ func (s *System) checkHeld(ctx context.Context, state bootctl.State, slot bootct
 	if st := ring.slotStatus(content); len(ring.Keys) > 0 && st.SignedBy == "" {
 		return nil, fault.Errorf(fault.Verify, "%s; to apply the image again checks its signature anew", st.SignatureProblem)
 	}
+	if s.booted != nil && s.booted.SignedOnly && len(content.Signatures) == 0 {
+		return nil, fault.Errorf(fault.Verify, "it is unsigned, and this device starts only what is signed")
+	}
 	allow.Downgrade = allow.Downgrade || state.Slot(slot).Downgrade
 	if err := checkManifest(s.facts(state), *content.Manifest, allow); err != nil {
 		return nil, err

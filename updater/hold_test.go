@@ -260,3 +260,19 @@ func section(t *testing.T, dev blockdev.Device, slot bootctl.Slot) *blockdev.Sec
 	}
 	return sec
 }
+
+// TestSwitchOfUnsigned refuses what the initramfs would not start, also when it
+// has keys only since the slot was written.
+func TestSwitchOfUnsigned(t *testing.T) {
+	path := runningDisk(t)
+	sys := bootedOpen(t, path, bootctl.Booted{})
+	if _, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: "oci:" + images(t) + ":v2", StageOnly: true}); err != nil {
+		t.Fatal(err)
+	}
+	sys.Close()
+	_, err := bootedOpen(t, path, bootctl.Booted{SignedOnly: true}).Switch(t.Context(), updater.Allow{}, nil)
+	st := state(t, path)
+	if got := st.Slot(bootctl.SlotB).Status; fault.KindOf(err) != fault.Verify || !strings.Contains(err.Error(), "unsigned") || got != bootctl.Held {
+		t.Errorf("Switch() = %v, slot b %v; want kind %d, and the slot held", err, got, fault.Verify)
+	}
+}

@@ -31,12 +31,15 @@ const (
 )
 
 func newOutput(opt BuildOptions) (*output, error) {
+	if st, err := os.Stat(opt.Raw); err == nil && st.IsDir() {
+		return nil, fault.Errorf(fault.Usage, "writing %s: it is a directory", opt.Raw)
+	}
+	if st, err := os.Stat(opt.Dir); err == nil && !st.IsDir() {
+		return nil, fault.Errorf(fault.Usage, "writing %s: it is not a directory", opt.Dir)
+	}
 	o := &output{opt: opt}
 	var err error
 	if opt.Raw != "" {
-		if st, err := os.Stat(opt.Raw); err == nil && st.IsDir() {
-			return nil, fault.Errorf(fault.Usage, "writing %s: it is a directory", opt.Raw)
-		}
 		o.raw, err = workDir(filepath.Dir(opt.Raw))
 	}
 	if err == nil && (opt.Dir != "" || opt.Push != "") {

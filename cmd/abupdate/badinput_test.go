@@ -84,6 +84,7 @@ func TestBadInput(t *testing.T) {
 		{"build " + ref("v1") + " -o " + work + "/x --platform linux", 2, "linux"},
 		{"build " + ref("v1") + " -o " + work + "/x --compression none --level 5", 2, "none has no levels"},
 		{"build " + ref("v1") + " --raw " + work, 2, "it is a directory"},
+		{"build " + ref("v1") + " -o " + text, 2, "it is not a directory"},
 		{"build " + ref("v1") + " --raw " + work + "/no/x", 2, work + "/no"},
 		{"build " + ref("v1") + " -o " + work + "/x --workers many", 2, "flag: not a whole number"},
 		{"image " + ref("v1"), 2, "abupdate: image: no -o DISK given"},

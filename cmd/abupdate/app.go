@@ -95,6 +95,12 @@ limited number of tries, and falls back by itself when nobody confirms it.`,
 		newApply(a), newStatus(a), newHealth(a), newMarkGood(a), newMarkBad(a), newRollback(a), newVerify(a), newSelector(a), newEtc(a), newFactoryReset(a),
 		newDemo(a), newMan(a), newDocs(a),
 	)
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" { // else it takes any word for a shell, and prints its help
+			cmd.Args, cmd.RunE = exactly(), func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 	return root
 }
 

@@ -68,6 +68,7 @@ func TestBadInput(t *testing.T) {
 		{"frobnicate", 2, `unknown command "frobnicate"`},
 		{"--frobnicate", 2, "unknown flag: --frobnicate"},
 		{"apply --frobnicate", 2, "unknown flag"},
+		{"completion tcsh", 2, `unknown command "tcsh"`},
 		{"build", 2, "no IMAGE given"},
 		{"build a b", 2, "nowhere to build to"},
 		{"build a a -o " + work + "/x", 2, "given twice"},

@@ -94,7 +94,8 @@ func printDifference(w io.Writer, d *updater.Difference, allFiles, allPackages b
 		name string
 		in   *updater.Inspected
 	}{{"old", d.Old}, {"new", d.New}} {
-		fmt.Fprintf(w, "%s\t%s %s\n", side.name, side.in.Kind, side.in.Name)
+		kind := side.in.Kind + " " // a slot has it in its name
+		fmt.Fprintf(w, "%s\t%s%s\n", side.name, kind, strings.TrimPrefix(side.in.Name, kind))
 	}
 	for _, detail := range append(d.Fields, d.Labels...) {
 		fmt.Fprintf(w, "%s\t%s\n", detail.Name, fromTo(detail))

@@ -53,6 +53,9 @@ func TestDiffJSON(t *testing.T) {
 	dir := ut.Layout(t, diffImages)
 	disk := ut.Disk(t, "oci:"+dir+":v1")
 	must(t, "apply", "oci:"+dir+":v2", "--disk", disk)
+	if text := must(t, "diff", "a", "b", "--disk", disk, "--no-files"); !strings.Contains(text, " slot a of ") || strings.Contains(text, "slot slot") {
+		t.Errorf("diff of slots says:\n%s", text)
+	}
 	var d updater.Difference
 	if err := json.Unmarshal([]byte(must(t, "diff", "a", "b", "--disk", disk, "--gap", "0", "--json")), &d); err != nil {
 		t.Fatal(err)

@@ -2,11 +2,13 @@ package qemutests
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/testimage"
 	"github.com/abupdate/abupdate/internal/vm"
 	"github.com/abupdate/abupdate/updater"
@@ -18,10 +20,10 @@ const selectorFile = updater.SelectorDir + "/BOOTX64.EFI"
 
 // TestSelectorUpdate boots UEFI firmware that keeps its variables: a new
 // selector is tried once, then it is the default; one that is no program costs
-// one try, and the old one goes on.
+// one try, and the old one goes on; one that does not fit is not written.
 func TestSelectorUpdate(t *testing.T) {
 	t.Run("good", func(t *testing.T) {
-		d := selectorDevice(t, func(f *fixtures, dir string) []byte {
+		d := selectorDevice(t, "128M", func(f *fixtures, dir string) []byte {
 			uki := filepath.Join(dir, "new.efi")
 			args := []string{"initramfs", "oci:" + filepath.Join(dir, "images") + ":plain", "--uki", uki, "--append", "console=ttyS0 panic=5 abupdate.menu=0 newer=1"}
 			if r := hostRun(f, args...); r.Exit != 0 {
@@ -49,7 +51,7 @@ func TestSelectorUpdate(t *testing.T) {
 		}
 	})
 	t.Run("broken", func(t *testing.T) {
-		d := selectorDevice(t, func(*fixtures, string) []byte { return []byte(strings.Repeat("no EFI program\n", 1000)) })
+		d := selectorDevice(t, "128M", func(*fixtures, string) []byte { return []byte(strings.Repeat("no EFI program\n", 1000)) })
 		g := start(t, d.cfg)
 		g.wantSelector(selector.Due, updater.LoaderPath("amd64"))
 		if r := g.try("abupdate", "mark-good"); r.Exit != 0 || r.Stderr != "" {
@@ -63,6 +65,26 @@ func TestSelectorUpdate(t *testing.T) {
 		if r := g.try("abupdate", "mark-good"); r.Exit != 0 || !strings.Contains(r.Stderr, "did not come up") {
 			t.Errorf("mark-good: %+v; want the slot confirmed, and told of the selector", r)
 		}
+	})
+	t.Run("full ESP", func(t *testing.T) {
+		d := selectorDevice(t, "40M", func(*fixtures, string) []byte {
+			b := make([]byte, 36<<20)
+			rand.NewChaCha8([32]byte{}).Read(b)
+			return b
+		})
+		g := start(t, d.cfg)
+		r := g.wantSelector(selector.Due, updater.LoaderPath("amd64"))
+		if !strings.Contains(r.Problem, "bytes free") {
+			t.Errorf("selector status says %q; want that the ESP is too full", r.Problem)
+		}
+		if r := g.try("abupdate", "mark-good"); r.Exit != 0 || !strings.Contains(r.Stderr, "bytes free") {
+			t.Errorf("mark-good: %+v; want the slot confirmed, and told of the ESP", r)
+		}
+		if r := g.try("abupdate", "selector", "update"); r.Exit != int(fault.NoRoom) {
+			t.Errorf("selector update: %+v; want exit code %d", r, fault.NoRoom)
+		}
+		g.reboot()
+		g.wantSelector(selector.Due, updater.LoaderPath("amd64"))
 	})
 }
 
@@ -83,7 +105,7 @@ func (g *guest) wantSelector(state selector.State, file string) updater.Selector
 }
 
 // selectorDevice is a device whose slot brings the selector that newer makes.
-func selectorDevice(t *testing.T, newer func(f *fixtures, dir string) []byte) *device {
+func selectorDevice(t *testing.T, esp string, newer func(f *fixtures, dir string) []byte) *device {
 	t.Helper()
 	f, dir := fixture(t), t.TempDir()
 	plain := testimage.Variant{Tag: "plain", Version: "1.0"}
@@ -95,7 +117,7 @@ func selectorDevice(t *testing.T, newer func(f *fixtures, dir string) []byte) *d
 		t.Fatal(err)
 	}
 	layout := filepath.Join(dir, "layout.toml")
-	if err := os.WriteFile(layout, []byte(strings.ReplaceAll(layoutFile, `esp = "64M"`, `esp = "128M"`)), 0o644); err != nil {
+	if err := os.WriteFile(layout, []byte(strings.ReplaceAll(layoutFile, `esp = "64M"`, `esp = "`+esp+`"`)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	d := &device{t: t, f: f, disk: filepath.Join(dir, "disk.img")}

@@ -23,7 +23,7 @@ help:
 	@echo "make qemu    the QEMU tests alone"
 	@echo "make build   bin/abupdate, bin/abinit, bin/guest"
 	@echo "make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME)"
-	@echo "make campaign   every power cut and much damage, in memory: counts what was tried"
+	@echo "make campaign   every power cut and much damage, in memory and replayed: counts what was tried"
 	@echo "make bench   abupdate against the tools that do the same: docs/benchmarks.md"
 	@echo "make microbench   the benchmarks of single functions"
 	@echo "make clean   removes bin/ and dist/; 'make distclean' .cache/ too"
@@ -75,8 +75,9 @@ qemu: build
 
 # What qemu takes a sample of: an hour of two processors at most.
 .PHONY: campaign
-campaign: toolchain
+campaign: build
 	go test -count=1 -timeout 3h ./qemu-tests/campaign -full -v | grep -v -e '^=== '
+	ABUPDATE_BIN=$(CURDIR)/bin go test -count=1 -timeout 1h ./qemu-tests -run '^TestReplay$$' -full -v | grep -v -e '^=== '
 
 # One after the other also under make -j: the machines want the processors.
 .PHONY: test

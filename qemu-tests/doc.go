@@ -1,6 +1,9 @@
 // Package qemutests boots what abupdate makes, and breaks it: updates,
 // fallback, corruption, power cuts, recovery and factory reset, in QEMU.
 //
+// TestReplay logs what a guest gives to its disk over an update, and cuts the
+// power at every place of the log: in memory, and for a sample in QEMU.
+//
 // A test starts from a copy of one disk that "abupdate image" made, boots it
 // directly with what is in the UKI on its ESP (TestUEFI goes through the
 // firmware), and talks to the agent in the guest (qemu-tests/guest). A test

@@ -77,6 +77,9 @@ type Disk struct {
 	// NoBootIndex leaves the order to the firmware's variables, which it would
 	// write anew at each boot.
 	NoBootIndex bool
+	// WriteLog is a file that is made anew, and gets every write and flush of
+	// the disk in the format that package internal/logwrites reads.
+	WriteLog string
 }
 
 func (c Config) check() error {
@@ -96,6 +99,22 @@ func (c Config) check() error {
 	for _, d := range c.Disks {
 		if _, err := os.Stat(d.Path); err != nil {
 			return fmt.Errorf("starting guest: %w", err)
+		}
+		if d.WriteLog != "" && d.ReadOnly {
+			return fmt.Errorf("starting guest: a log of the writes of %s, which is read only", d.Path)
+		}
+	}
+	return nil
+}
+
+// makeLogs makes the logs of writes, empty: QEMU wants a file that it can grow.
+func (c Config) makeLogs() error {
+	for _, d := range c.Disks {
+		if d.WriteLog == "" {
+			continue
+		}
+		if err := os.WriteFile(d.WriteLog, nil, 0o600); err != nil {
+			return fmt.Errorf("making log of writes: %w", err)
 		}
 	}
 	return nil
@@ -150,9 +169,12 @@ func (c Config) args(vars string) []string {
 
 func (d Disk) args(i int, boot bool) []string {
 	id := "disk" + strconv.Itoa(i)
-	drive := "if=none,format=raw,cache=writeback,id=" + id + ",file=" + comma(d.Path)
+	drive := []string{"-drive", "if=none,format=raw,cache=writeback,id=" + id + ",file=" + comma(d.Path)}
 	if d.ReadOnly {
-		drive += ",readonly=on"
+		drive[1] += ",readonly=on"
+	}
+	if d.WriteLog != "" {
+		drive = d.logged(id)
 	}
 	dev := "virtio-blk-pci,drive=" + id
 	if d.Serial != "" {
@@ -161,7 +183,17 @@ func (d Disk) args(i int, boot bool) []string {
 	if boot && !d.NoBootIndex {
 		dev += ",bootindex=0"
 	}
-	return []string{"-drive", drive, "-device", dev}
+	return append(drive, "-device", dev)
+}
+
+// logged is the disk with its log below it. The log's head is written at each
+// flush; the interval is for logs without any.
+func (d Disk) logged(id string) []string {
+	return []string{
+		"-blockdev", "driver=file,node-name=" + id + "-data,filename=" + comma(d.Path),
+		"-blockdev", "driver=file,node-name=" + id + "-log,filename=" + comma(d.WriteLog),
+		"-blockdev", "driver=blklogwrites,node-name=" + id + ",file=" + id + "-data,log=" + id + "-log,log-sector-size=512,log-super-update-interval=4096",
+	}
 }
 
 func (c Config) netdev() string {

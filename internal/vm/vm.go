@@ -82,6 +82,9 @@ func start(cfg Config) (_ *VM, err error) {
 		}
 	}()
 	vars, err := v.vars()
+	if err == nil {
+		err = cfg.makeLogs()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("starting guest: %w", err)
 	}

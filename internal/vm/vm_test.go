@@ -261,6 +261,14 @@ func TestCommand(t *testing.T) {
 				"-drive if=none,format=raw,cache=writeback,id=disk0,file=a,,b.img,readonly=on -device virtio-blk-pci,drive=disk0,serial=x -serial mon:stdio",
 		},
 		{
+			"a log of writes",
+			vm.Config{Kernel: "k", Disks: []vm.Disk{{Path: "a,b.img", WriteLog: "log"}}},
+			"qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 1 -m 256 -nodefaults -no-user-config -display none -kernel k " +
+				"-blockdev driver=file,node-name=disk0-data,filename=a,,b.img -blockdev driver=file,node-name=disk0-log,filename=log " +
+				"-blockdev driver=blklogwrites,node-name=disk0,file=disk0-data,log=disk0-log,log-sector-size=512,log-super-update-interval=4096 " +
+				"-device virtio-blk-pci,drive=disk0 -serial mon:stdio",
+		},
+		{
 			"UEFI with a network",
 			vm.Config{Vars: "/absent/it's.fd", MemoryMiB: 512, NoReboot: true, Disks: []vm.Disk{{Path: "d"}}, Forward: map[string]string{"10.0.2.100:5000": "127.0.0.1:4567"}},
 			`cp /usr/share/OVMF/OVMF_VARS_4M.fd '/absent/it'\''s.fd' && qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 1 -m 512 ` +

@@ -10,6 +10,7 @@ import (
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/qemu-tests/campaign/machine"
 	"github.com/abupdate/abupdate/recovery/recoverytest"
 	"github.com/abupdate/abupdate/updater"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
@@ -45,7 +46,7 @@ func staged(t *testing.T, r refs, dev blockdev.Device) {
 func updated(t *testing.T, r refs, dev blockdev.Device) {
 	t.Helper()
 	staged(t, r, dev)
-	if o := start(dev); o.slot != bootctl.SlotB {
+	if o := machine.Start(dev); o.Slot != bootctl.SlotB {
 		t.Fatalf("v2 does not come up: %v", o)
 	}
 	confirm(t, dev, bootctl.SlotB)
@@ -87,8 +88,8 @@ func command(booted *bootctl.Booted, do func(s *updater.System) error) func(*tes
 
 func boot(keys string) func(*testing.T, refs, blockdev.Device) error {
 	return func(_ *testing.T, _ refs, dev blockdev.Device) error {
-		if m := bootOnce(dev, keys); !m.switched {
-			return fmt.Errorf("no system came up: %q", m.log)
+		if m := machine.BootOnce(dev, keys); !m.Switched {
+			return fmt.Errorf("no system came up: %q", m.Messages)
 		}
 		return nil
 	}
@@ -109,7 +110,7 @@ var scenarios = []scenario{
 	{name: "first boot of an update", before: staged, do: boot("")},
 	{name: "mark-good", before: func(t *testing.T, r refs, dev blockdev.Device) {
 		staged(t, r, dev)
-		bootOnce(dev, "")
+		machine.BootOnce(dev, "")
 	}, do: command(&bootctl.Booted{Slot: bootctl.SlotB, Kernel: recoverytest.Kernel}, markGood)},
 	{name: "mark-bad", before: updated, do: command(nil, func(s *updater.System) error {
 		_, err := s.MarkBad(bootctl.SlotB, "by order")
@@ -158,14 +159,14 @@ func (s scenario) run(t *testing.T, r refs, base blockdev.Device, total *tally) 
 		dev = recoverytest.Grown(base, s.larger)
 	}
 	s.before(t, r, dev)
-	old := start(blockdevtest.NewImage(dev))
+	old := machine.Start(blockdevtest.NewImage(dev))
 	rec := blockdevtest.NewRecorder(dev)
 	if err := s.do(t, r, rec); err != nil {
 		t.Fatal(err)
 	}
 	rec.Mark("done")
-	now := start(blockdevtest.NewImage(rec))
-	if now.end != up || old.end != up && !s.waits {
+	now := machine.Start(blockdevtest.NewImage(rec))
+	if now.End != machine.Up || old.End != machine.Up && !s.waits {
 		t.Fatalf("before: %v; after: %v; want systems that are up", old, now)
 	}
 	states := 0
@@ -186,7 +187,7 @@ func (s scenario) run(t *testing.T, r refs, base blockdev.Device, total *tally) 
 		}
 		done := cut.Reached("done")
 		if *full || n%(every*stride) == 0 {
-			err := s.cutAgain(img, old, now, done, &mine, func(dev blockdev.Device) error { bootOnce(dev, ""); return nil })
+			err := s.cutAgain(img, old, now, done, &mine, func(dev blockdev.Device) error { machine.BootOnce(dev, ""); return nil })
 			if err != nil {
 				t.Fatalf("cut %v, and the boot after it %v", cut, err)
 			}
@@ -197,12 +198,12 @@ func (s scenario) run(t *testing.T, r refs, base blockdev.Device, total *tally) 
 				t.Fatalf("cut %v, and the same command again %v", cut, err)
 			}
 		}
-		o := start(img)
+		o := machine.Start(img)
 		if err := s.check(o, old, now, done); err != nil {
 			t.Fatalf("cut %v: %v", cut, err)
 		}
 		mine.add(o, old, now)
-		if o.end == up && mine.states%goOnEvery == 0 {
+		if o.End == machine.Up && mine.states%goOnEvery == 0 {
 			if err := goOn(t, r, img, o); err != nil {
 				t.Fatalf("cut %v, then %v: %v", cut, o, err)
 			}
@@ -217,13 +218,13 @@ func (s scenario) run(t *testing.T, r refs, base blockdev.Device, total *tally) 
 }
 
 // cutAgain cuts what follows a cut.
-func (s scenario) cutAgain(dev blockdev.Device, old, now outcome, done bool, mine *tally, do func(dev blockdev.Device) error) error {
+func (s scenario) cutAgain(dev blockdev.Device, old, now machine.Outcome, done bool, mine *tally, do func(dev blockdev.Device) error) error {
 	rec := blockdevtest.NewRecorder(blockdevtest.NewImage(dev))
 	if err := do(rec); err != nil && fault.KindOf(err) != fault.Nothing {
 		return fmt.Errorf("not cut: %w", err)
 	}
 	for img, cut := range rec.Crashes() {
-		o := start(img)
+		o := machine.Start(img)
 		if err := s.check(o, old, now, done); err != nil {
 			return fmt.Errorf("cut %v: %w", cut, err)
 		}
@@ -234,28 +235,28 @@ func (s scenario) cutAgain(dev blockdev.Device, old, now outcome, done bool, min
 }
 
 // check says what is wrong with an outcome.
-func (s scenario) check(o, old, now outcome, done bool) error {
-	isOld, isNew := o.end == old.end && o.rootHash == old.rootHash, o.end == now.end && o.rootHash == now.rootHash
+func (s scenario) check(o, old, now machine.Outcome, done bool) error {
+	isOld, isNew := o.End == old.End && o.RootHash == old.RootHash, o.End == now.End && o.RootHash == now.RootHash
 	switch {
 	case !isOld && !isNew:
-		return fmt.Errorf("%v; want the system from before (%s) or from after (%s)", o, old.version, now.version)
+		return fmt.Errorf("%v; want the system from before (%s) or from after (%s)", o, old.Version, now.Version)
 	case done && !isNew:
-		return fmt.Errorf("%v; it was done, and gave version %s", o, now.version)
+		return fmt.Errorf("%v; it was done, and gave version %s", o, now.Version)
 	}
 	return nil
 }
 
 // goOn takes a system that is up to the next update.
-func goOn(t *testing.T, r refs, dev blockdev.Device, o outcome) error {
-	if err := try(dev, &bootctl.Booted{Slot: o.slot, Kernel: recoverytest.Kernel}, markGood); err != nil {
+func goOn(t *testing.T, r refs, dev blockdev.Device, o machine.Outcome) error {
+	if err := try(dev, &bootctl.Booted{Slot: o.Slot, Kernel: recoverytest.Kernel}, markGood); err != nil {
 		return fmt.Errorf("confirming: %w", err)
 	}
 	opt := updater.ApplyOptions{Ref: r.update["v3"], Allow: updater.Allow{Downgrade: true, Denied: true}}
-	err := try(dev, &bootctl.Booted{Slot: o.slot, Kernel: recoverytest.Kernel}, apply(t, opt))
+	err := try(dev, &bootctl.Booted{Slot: o.Slot, Kernel: recoverytest.Kernel}, apply(t, opt))
 	if err != nil && fault.KindOf(err) != fault.Nothing {
 		return fmt.Errorf("the next apply: %w", err)
 	}
-	if next := start(dev); next.end != up || next.version != "3.0" {
+	if next := machine.Start(dev); next.End != machine.Up || next.Version != "3.0" {
 		return fmt.Errorf("after the next apply: %v", next)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
 	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/qemu-tests/campaign/machine"
 	"github.com/abupdate/abupdate/recovery/recoverytest"
 )
 
@@ -93,7 +94,7 @@ func TestDamage(t *testing.T) {
 			dev := device(t, r)
 			before.do(t, r, dev)
 			known := map[string]string{rootHash(t, dev, bootctl.SlotA): "v1", rootHash(t, dev, bootctl.SlotB): "v2"}
-			usual := start(blockdevtest.NewImage(dev))
+			usual := machine.Start(blockdevtest.NewImage(dev))
 			all := regions(t, dev)
 			rnd := rand.New(rand.NewPCG(1, 2))
 			ends := make(map[string]int)
@@ -107,13 +108,13 @@ func TestDamage(t *testing.T) {
 				if _, err := img.WriteAt(sector[:], at&^511); err != nil {
 					t.Fatal(err)
 				}
-				o := start(img)
+				o := machine.Start(img)
 				switch {
-				case o.end == up && o.rootHash == usual.rootHash:
+				case o.End == machine.Up && o.RootHash == usual.RootHash:
 					ends["the usual system"]++
-				case o.end == up && known[o.rootHash] != "":
+				case o.End == machine.Up && known[o.RootHash] != "":
 					ends["the other slot"]++
-				case o.end == inRecovery:
+				case o.End == machine.InRecovery:
 					ends["recovery"]++
 				default:
 					t.Fatalf("%s in %s at byte %d: %v", h.name, reg.name, at, o)

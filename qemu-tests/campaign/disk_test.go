@@ -1,50 +1,23 @@
 package campaign_test
 
 import (
-	"bytes"
-	"context"
-	"fmt"
 	"testing"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
-	"github.com/abupdate/abupdate/partitions"
+	"github.com/abupdate/abupdate/qemu-tests/campaign/machine"
 	"github.com/abupdate/abupdate/recovery/recoverytest"
 	"github.com/abupdate/abupdate/updater"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
 )
-
-// readAll reads a slot as a whole: footer, manifest, tree and every block.
-func readAll(layout *partitions.Disk, slot bootctl.Slot, rootHash []byte) (*partitions.SlotContent, error) {
-	dev, err := layout.Slot(slot)
-	if err != nil {
-		return nil, err
-	}
-	c, err := partitions.ReadSlot(dev)
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(c.Footer.RootHash[:], rootHash) {
-		return nil, fmt.Errorf("slot %v is opened with another root hash than its own", slot)
-	}
-	tree, err := c.Tree(dev)
-	if err != nil {
-		return c, err
-	}
-	image, err := c.Image(dev)
-	if err != nil {
-		return c, err
-	}
-	return c, tree.VerifyData(context.Background(), image, nil)
-}
 
 // images are the systems of a campaign, as updates and as ordinary images.
 var images, removeImages = ut.Shared(map[string]ut.Image{
 	"v1":     {Version: "1.0", Noise: 40_000},
 	"v2":     {Version: "2.0", Noise: 150_000, Files: map[string]string{"usr/common": ut.Noise("common", 30_000)}},
 	"v3":     {Version: "3.0", Noise: 70_000, Files: map[string]string{"usr/common": ut.Noise("common", 30_000)}},
-	"noinit": {Version: "4.0-" + noInit, Noise: 20_000},
+	"noinit": {Version: "4.0-" + machine.NoInit, Noise: 20_000},
 })
 
 func TestMain(m *testing.M) {
@@ -87,7 +60,7 @@ func device(t *testing.T, r refs) *blockdevtest.Image {
 		}
 	}
 	d.SetState(t, bootctl.New().Install(bootctl.SlotA, state.Slot(bootctl.SlotA).Info()))
-	if o := start(d.Dev); o.end != up || o.slot != bootctl.SlotA {
+	if o := machine.Start(d.Dev); o.End != machine.Up || o.Slot != bootctl.SlotA {
 		t.Fatalf("a new disk: %v", o)
 	}
 	confirm(t, d.Dev, bootctl.SlotA)

@@ -11,6 +11,7 @@ import (
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/qemu-tests/campaign/machine"
 	"github.com/abupdate/abupdate/recovery/recoverytest"
 	"github.com/abupdate/abupdate/updater"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
@@ -94,14 +95,14 @@ type life struct {
 	r         refs
 	rnd       *rand.Rand
 	dev       blockdev.Device
-	last      outcome
+	last      machine.Outcome
 	confirmed map[string]bool // root hashes
 	did       map[string]int
 }
 
 // run gives a command to the disk, one time in three with a cut.
 func (l *life) run(name string, do func(*updater.System) error) {
-	booted := &bootctl.Booted{Slot: l.last.slot, Kernel: recoverytest.Kernel}
+	booted := &bootctl.Booted{Slot: l.last.Slot, Kernel: recoverytest.Kernel}
 	p := &supply{Device: l.dev, rnd: l.rnd, left: -1}
 	if l.rnd.IntN(3) == 0 {
 		p.left = l.rnd.IntN(30)
@@ -192,15 +193,15 @@ func (l *life) boot() {
 			tried[s.RootHash] = true
 		}
 	}
-	l.last = start(l.dev)
+	l.last = machine.Start(l.dev)
 	switch {
-	case l.last.end == inRecovery && !l.good(before):
+	case l.last.End == machine.InRecovery && !l.good(before):
 		l.rescue()
-	case l.last.end != up:
+	case l.last.End != machine.Up:
 		l.t.Fatalf("%v; state before: %+v", l.last, before)
-	case !l.confirmed[l.last.rootHash] && !tried[l.last.rootHash]:
+	case !l.confirmed[l.last.RootHash] && !tried[l.last.RootHash]:
 		l.t.Fatalf("%v; nobody ever confirmed it, and it was not to be tried", l.last)
-	case strings.Contains(l.last.version, noInit):
+	case strings.Contains(l.last.Version, machine.NoInit):
 		l.t.Fatalf("%v; it has no init", l.last)
 	}
 }
@@ -213,12 +214,12 @@ func (l *life) good(s bootctl.State) bool {
 // rescue is what a person does in recovery: the golden image.
 func (l *life) rescue() {
 	l.did["rescue"]++
-	m := bootOnce(l.dev, "2\r")
-	if !m.switched {
-		l.t.Fatalf("the golden image does not come up: %q", m.log)
+	m := machine.BootOnce(l.dev, "2\r")
+	if !m.Switched {
+		l.t.Fatalf("the golden image does not come up: %q", m.Messages)
 	}
-	l.last = outcome{end: up, slot: m.slot, rootHash: m.content.Manifest.RootHash, version: m.content.Manifest.Version}
-	l.confirmed[l.last.rootHash] = true
+	l.last = machine.Outcome{End: machine.Up, Slot: m.Slot, RootHash: m.Content.Manifest.RootHash, Version: m.Content.Manifest.Version}
+	l.confirmed[l.last.RootHash] = true
 }
 
 // Devices live through hundreds of updates, good and broken, power cuts,
@@ -235,13 +236,13 @@ func TestLife(t *testing.T) {
 			t.Run(fmt.Sprint(seed), func(t *testing.T) {
 				t.Parallel()
 				l := &life{t: t, r: r, rnd: rand.New(rand.NewPCG(uint64(seed), 7)), dev: device(t, r), confirmed: map[string]bool{}, did: map[string]int{}}
-				l.last = start(l.dev)
-				l.confirmed[l.last.rootHash] = true
+				l.last = machine.Start(l.dev)
+				l.confirmed[l.last.RootHash] = true
 				for range cycles {
 					l.step()
 					l.boot()
-					if l.rnd.IntN(3) > 0 && try(l.dev, &bootctl.Booted{Slot: l.last.slot, Kernel: recoverytest.Kernel}, markGood) == nil {
-						l.confirmed[l.last.rootHash] = true
+					if l.rnd.IntN(3) > 0 && try(l.dev, &bootctl.Booted{Slot: l.last.Slot, Kernel: recoverytest.Kernel}, markGood) == nil {
+						l.confirmed[l.last.RootHash] = true
 					}
 				}
 				t.Logf("%d cycles: %s", cycles, summary(l.did))

@@ -3,6 +3,8 @@ package campaign_test
 import (
 	"fmt"
 	"sync"
+
+	"github.com/abupdate/abupdate/qemu-tests/campaign/machine"
 )
 
 // A tally counts what was tried and how it ended.
@@ -13,12 +15,12 @@ type tally struct {
 	further                     int // taken to the next update
 }
 
-func (c *tally) add(o, old, now outcome) {
+func (c *tally) add(o, old, now machine.Outcome) {
 	c.states++
 	switch {
-	case o.end == inRecovery:
+	case o.End == machine.InRecovery:
 		c.recovery++
-	case o.rootHash == now.rootHash && now.rootHash != old.rootHash:
+	case o.RootHash == now.RootHash && now.RootHash != old.RootHash:
 		c.new_++
 	default:
 		c.old++

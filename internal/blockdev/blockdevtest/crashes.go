@@ -72,11 +72,17 @@ func (c Cut) String() string {
 // a torn write with holes. An image is valid until the loop's body ends, and
 // may be written to.
 func (r *Recorder) Crashes() iter.Seq2[*Image, Cut] {
+	return r.CrashesIf(func(Cut) bool { return true })
+}
+
+// CrashesIf yields the images of Crashes whose cuts are wanted. The others
+// cost next to nothing: that is how to count and to sample.
+func (r *Recorder) CrashesIf(want func(Cut) bool) iter.Seq2[*Image, Cut] {
 	r.mu.Lock()
 	ops, marks := slices.Clone(r.ops), slices.Clone(r.marks)
 	r.mu.Unlock()
 	return func(yield func(*Image, Cut) bool) {
-		e := &enumeration{ops: ops, marks: marks, yield: yield}
+		e := &enumeration{ops: ops, marks: marks, want: want, yield: yield}
 		synced := NewImage(r.base)
 		e.emit(synced, Cut{Synced: e.skipSyncs(0), Torn: -1})
 		for start := e.skipSyncs(0); start < len(ops) && !e.stopped; {
@@ -100,6 +106,7 @@ func (r *Recorder) Crashes() iter.Seq2[*Image, Cut] {
 type enumeration struct {
 	ops     []op
 	marks   []mark
+	want    func(Cut) bool
 	yield   func(*Image, Cut) bool
 	stopped bool
 }
@@ -121,6 +128,10 @@ func (e *enumeration) emit(under *Image, c Cut) {
 	for c.until < len(e.ops) && !e.ops[c.until].isSync() {
 		c.until++
 	}
+	c.marks = e.marks
+	if !e.want(c) {
+		return
+	}
 	img := NewImage(under)
 	for _, i := range c.Present {
 		o := e.ops[i]
@@ -130,7 +141,6 @@ func (e *enumeration) emit(under *Image, c Cut) {
 			o.apply(img, 0, o.n)
 		}
 	}
-	c.marks = e.marks
 	e.stopped = !e.yield(img, c)
 }
 

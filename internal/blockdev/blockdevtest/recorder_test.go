@@ -156,6 +156,31 @@ func TestCrashesOfManyWrites(t *testing.T) {
 	}
 }
 
+func TestCrashesIf(t *testing.T) {
+	r := newRecorder(2)
+	write(t, r, 0, 1, 'a')
+	r.Sync()
+	r.Mark("a is there")
+	write(t, r, 1, 1, 'b')
+	var asked, got []string
+	for img, cut := range r.CrashesIf(func(c blockdevtest.Cut) bool {
+		asked = append(asked, c.String())
+		return c.Reached("a is there") && len(c.Present) > 0
+	}) {
+		got = append(got, show(t, img)+" "+cut.String())
+	}
+	all := 0
+	for range r.Crashes() {
+		all++
+	}
+	if diff := cmp.Diff([]string{"ab after 2 ops (a is there) with unsynced [2]"}, got); diff != "" {
+		t.Errorf("images (-want +got):\n%s", diff)
+	}
+	if len(asked) != all {
+		t.Errorf("asked for %d cuts %q; want all %d", len(asked), asked, all)
+	}
+}
+
 func TestCrashesTearsLargeWritesNearTheEnds(t *testing.T) {
 	const n = 1000
 	r := newRecorder(n)

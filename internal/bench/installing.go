@@ -38,7 +38,8 @@ func installing(name string, n int, peer func(ctx context.Context, b *bench, ima
 func (b *bench) install(ctx context.Context, device, ref string) (usage, error) {
 	target := b.in("target.img")
 	defer os.Remove(target)
-	if _, err := b.measure(ctx, measure, command{args: []string{"cp", "--sparse=always", device, target}}); err != nil {
+	// What cp wrote must not wait for the first sync of the install.
+	if err := b.shell(ctx, b.work, `cp --sparse=always "$1" "$2"; sync "$2"`, device, target); err != nil {
 		return usage{}, err
 	}
 	return b.measure(ctx, measure, command{args: []string{b.abupdate, "apply", ref, "--full", "--allow-downgrade", "--disk", target, "--quiet"}})
@@ -184,7 +185,7 @@ export DBUS_SYSTEM_BUS_ADDRESS=unix:path=$PWD/bus
 dbus-daemon --session --nofork --address=$DBUS_SYSTEM_BUS_ADDRESS & bus=$!
 while [ ! -S bus ]; do sleep 0.01; done
 rauc --conf=system.conf --override-boot-slot=A service >log 2>&1 & service=$!
-until dbus-send --address=$DBUS_SYSTEM_BUS_ADDRESS --dest=org.freedesktop.DBus --print-reply / org.freedesktop.DBus.GetNameOwner string:de.pengutronix.rauc >/dev/null 2>&1; do sleep 0.01; done
+until dbus-send --bus=$DBUS_SYSTEM_BUS_ADDRESS --dest=org.freedesktop.DBus --print-reply / org.freedesktop.DBus.GetNameOwner string:de.pengutronix.rauc >/dev/null 2>&1; do sleep 0.01; done
 rauc --conf=system.conf install "$PWD/image.raucb" >/dev/null || { cat log >&2; exit 1; }
 kill $service $bus
 wait || true`

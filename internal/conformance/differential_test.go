@@ -211,7 +211,7 @@ func checkStat(t *testing.T, raw string, m manifest, l listing) {
 	}
 	want := map[string]string{
 		"Compression":                  "zstd",
-		"Block size":                   "262144",
+		"Block size":                   "131072",
 		"Number of inodes":             strconv.Itoa(inodes),
 		"Number of ids":                strconv.Itoa(len(ids)),
 		"Number of xattr ids":          strconv.Itoa(len(sets)),

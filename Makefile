@@ -71,7 +71,7 @@ interop: toolchain
 
 .PHONY: qemu
 qemu: build
-	ABUPDATE_BIN=$(CURDIR)/bin go test -count=1 -timeout 30m ./qemu-tests/...
+	ABUPDATE_BIN=$(CURDIR)/bin go test -count=1 -timeout 60m ./qemu-tests/...
 
 # What qemu takes a sample of: an hour of two processors at most.
 .PHONY: campaign

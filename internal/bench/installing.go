@@ -76,8 +76,11 @@ var installLarge = &experiment{name: "full install of a large image", run: func(
 	if err != nil {
 		return nil, err
 	}
-	// Two slots, each with its tree, and the rest of a disk.
-	device, err := b.device(ctx, small.image(released), released, strconv.FormatInt((2*size+size/16)>>20+1024, 10)+"M")
+	layout := b.in("large.toml")
+	if err := os.WriteFile(layout, fmt.Appendf(nil, "slot = \"%dM\"\n", (size+size/16)>>20+64), 0o644); err != nil {
+		return nil, err
+	}
+	device, err := b.device(ctx, small.image(released), released, strconv.FormatInt((2*size+size/8)>>20+2048, 10)+"M", "--layout", layout)
 	if err != nil {
 		return nil, err
 	}

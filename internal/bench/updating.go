@@ -46,13 +46,13 @@ func (b *bench) updates(ctx context.Context) (*upgrade, string, error) {
 }
 
 // device makes a disk whose slot A has a version of an image; B is empty.
-func (b *bench) device(ctx context.Context, ref, version, size string) (string, error) {
+func (b *bench) device(ctx context.Context, ref, version, size string, more ...string) (string, error) {
 	file := b.in("device.img")
 	if err := os.RemoveAll(file); err != nil {
 		return "", err
 	}
 	args := []string{b.abupdate, "image", ref, "-o", file, "--quiet", "--recovery", "none", "--version", version, "--size", size}
-	_, err := b.measure(ctx, measure, command{args: args})
+	_, err := b.measure(ctx, measure, command{args: append(args, more...)})
 	return file, err
 }
 

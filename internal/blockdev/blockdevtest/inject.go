@@ -20,6 +20,9 @@ type Faults struct {
 	Read    int // this read fails with ReadErr
 	ReadErr error
 
+	Any    int // this operation of whatever kind fails with AnyErr
+	AnyErr error
+
 	// Onwards makes every operation of the kind fail from the n-th one on,
 	// not only the n-th: a disk that died, or is read-only.
 	Onwards bool
@@ -37,6 +40,7 @@ type Injector struct {
 
 	mu                   sync.Mutex
 	writes, syncs, reads int
+	all                  int
 	hit                  bool
 }
 
@@ -57,7 +61,12 @@ func (d *Injector) count(counter *int, nth int, err error) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	*counter++
-	if nth == 0 || *counter != nth && (!d.faults.Onwards || *counter < nth) {
+	d.all++
+	switch {
+	case d.falls(*counter, nth):
+	case d.falls(d.all, d.faults.Any):
+		err = d.faults.AnyErr
+	default:
 		return *counter, nil
 	}
 	d.hit = true
@@ -66,6 +75,9 @@ func (d *Injector) count(counter *int, nth int, err error) (int, error) {
 	}
 	return *counter, err
 }
+
+// falls says whether operation i is to fail when the n-th one is.
+func (d *Injector) falls(i, n int) bool { return n > 0 && (i == n || d.faults.Onwards && i > n) }
 
 // Size implements blockdev.Device.
 func (d *Injector) Size() int64 { return d.dev.Size() }

@@ -11,6 +11,6 @@
 // an update takes from the running image what is the same in the next one.
 //
 // Everything that an image says is checked before it is used. Memory is bounded
-// by the number of names and by 1 GiB of metadata, while Open runs; contents go
-// through two blocks.
+// by the number of names, by 1 GiB of metadata and by 1 GiB of records that are
+// read from it, while Open runs; contents go through two blocks.
 package unsquash

@@ -70,6 +70,7 @@ func (f *Finder) Open(path string) (io.Reader, int64, error) {
 }
 
 func (f *Finder) find(path string) (inode, error) {
+	f.l.meta.taken = 0 // nothing of it is kept but dirs
 	names := strings.Split(path, "/")
 	last := len(names) - 1
 	for depth, name := range names[:last] {

@@ -4,10 +4,13 @@ import "fmt"
 
 const (
 	metadataSize    = 8 << 10
-	metadataLimit   = 1 << 30 // decompressed bytes of all tables
 	metadataPlain   = 1 << 15 // in the length of a metadata block: not compressed
 	positionsPerRow = metadataSize / 8
 )
+
+// metadataLimit bounds the bytes of the blocks that are kept, and those of the
+// records that are read from them: many may name the same block.
+var metadataLimit = 1 << 30 // less in a test
 
 // metadata reads metadata blocks, each once unless there is a bound.
 type metadata struct {
@@ -15,7 +18,8 @@ type metadata struct {
 	d      decompressor
 	blocks map[int64]metadataBlock // by position in the image
 	keep   int                     // bound of blocks; 0 for none
-	total  int
+	total  int                     // bytes of blocks
+	taken  int                     // bytes of records
 }
 
 type metadataBlock struct {
@@ -69,6 +73,14 @@ func (m *metadata) block(pos int64) (metadataBlock, error) {
 	return b, nil
 }
 
+// take counts n bytes of records.
+func (m *metadata) take(n int) error {
+	if m.taken += n; m.taken > metadataLimit {
+		return fmt.Errorf("records of more than %d bytes: %w", metadataLimit, ErrCorrupt)
+	}
+	return nil
+}
+
 // A cursor reads on across metadata blocks.
 type cursor struct {
 	m     *metadata
@@ -83,6 +95,9 @@ func (m *metadata) at(table int64, ref uint64) cursor {
 
 // read returns the next n bytes.
 func (c *cursor) read(n int) ([]byte, error) {
+	if err := c.m.take(n); err != nil {
+		return nil, err
+	}
 	var out []byte
 	for {
 		b, err := c.m.block(c.block)
@@ -115,6 +130,9 @@ func (m *metadata) lookup(what string, pos int64, count, size int) ([]byte, erro
 	rows := (total + metadataSize - 1) / metadataSize
 	if pos < superblockSize || pos > m.im.sb.bytesUsed-int64(rows)*8 {
 		return nil, fmt.Errorf("table of %s at byte %d: %w", what, pos, ErrCorrupt)
+	}
+	if err := m.take(total); err != nil {
+		return nil, fmt.Errorf("table of %s: %w", what, err)
 	}
 	var table []byte
 	list := make([]byte, min(rows, positionsPerRow)*8)

@@ -44,12 +44,20 @@ func bootable(im ut.Image, files ...string) ut.Image {
 	return im
 }
 
+// inBoot has its kernel where Debian puts it.
+func inBoot(im ut.Image) ut.Image {
+	im.Kernel = ut.NoKernel
+	im.Files["boot/vmlinuz-"+ut.Kernel] = "kernel " + ut.Kernel
+	return im
+}
+
 var images, removeImages = ut.Shared(map[string]ut.Image{
 	"v1":     bootable(ut.Image{Version: "1.0", Noise: 200_000}),
 	"golden": bootable(ut.Image{Version: "0.9", Noise: 100_000}),
 	"kernel": bootable(ut.Image{Version: "2.0", Kernel: "6.9.9"}),
 	"kargs":  bootable(ut.Image{Version: "1.0"}, "usr/lib/abupdate/kargs.d/a.toml", "kargs = ['quiet']\n"),
 	"large":  bootable(ut.Image{Version: "2.0", Noise: 3 << 20}),
+	"boot":   inBoot(bootable(ut.Image{Version: "1.0"})),
 	"none":   {Version: "1.0", Kernel: ut.NoKernel},
 	"arm64":  bootable(ut.Image{Version: "1.0", Arch: "arm64"}),
 })
@@ -571,4 +579,26 @@ func names(t *testing.T, dir string) []string {
 		list = append(list, e.Name())
 	}
 	return list
+}
+
+// The kernel of an update is found where it would be in an image.
+func TestKernelOfAnUpdate(t *testing.T) {
+	dir := images(t)
+	for _, tag := range []string{"v1", "boot"} {
+		updates := filepath.Join(t.TempDir(), "updates")
+		if _, err := updater.Build(t.Context(), updater.BuildOptions{Ref: "oci:" + dir + ":" + tag, Dir: updates}); err != nil {
+			t.Fatal(err)
+		}
+		for _, from := range []string{dir + ":" + tag, updates} {
+			opt := options(t, dir, tag)
+			opt.Ref, opt.Boot.Export = "oci:"+from, filepath.Join(t.TempDir(), "boot")
+			if _, err := install.Image(t.Context(), opt, filepath.Join(t.TempDir(), "disk.raw"), install.FormatRaw); err != nil {
+				t.Errorf("Image(%s) = %v", from, err)
+				continue
+			}
+			if got, err := os.ReadFile(filepath.Join(opt.Boot.Export, install.KernelFile)); string(got) != "kernel "+ut.Kernel {
+				t.Errorf("the kernel made of %s is %q, %v", from, got, err)
+			}
+		}
+	}
 }

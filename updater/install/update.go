@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
+	"slices"
+	"strings"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/fault"
@@ -100,15 +103,33 @@ func kernelIn(root fs.FS, release string) (compose.Kernel, error) {
 	}
 	for _, modules := range []string{"usr/lib/modules/" + release, "lib/modules/" + release} {
 		for _, path := range []string{modules + "/vmlinuz", "boot/vmlinuz-" + release} {
-			_, errFile := fs.Stat(root, path)
-			_, errDir := fs.Stat(root, modules)
-			if errFile == nil && errDir == nil {
-				return compose.Kernel{Release: release, Path: path, Modules: modules}, nil
-			}
-			if err := errors.Join(errFile, errDir); !errors.Is(err, fs.ErrNotExist) {
+			file, errFile := has(root, path)
+			dir, errDir := has(root, modules)
+			if err := errors.Join(errFile, errDir); err != nil {
 				return compose.Kernel{}, fmt.Errorf("looking for the kernel in slot a: %w", err)
+			}
+			if file && dir {
+				return compose.Kernel{Release: release, Path: path, Modules: modules}, nil
 			}
 		}
 	}
 	return compose.Kernel{}, fault.Errorf(fault.Usage, "looking for kernel %q in slot a: %w", release, compose.ErrNoKernel)
+}
+
+// has says whether something has that path. It lists folders from the root on, because
+// the reader of squashfs tells what is not there from no other error.
+func has(root fs.FS, name string) (bool, error) {
+	dir := "."
+	for part := range strings.SplitSeq(name, "/") {
+		entries, err := fs.ReadDir(root, dir)
+		if err != nil {
+			return false, err
+		}
+		i := slices.IndexFunc(entries, func(e fs.DirEntry) bool { return e.Name() == part })
+		dir = path.Join(dir, part)
+		if i < 0 || dir != name && !entries[i].IsDir() {
+			return false, nil
+		}
+	}
+	return true, nil
 }

@@ -50,7 +50,8 @@ func (d *device) nextBoot(ctx context.Context) (boot, error) {
 	if err != nil {
 		return b, err
 	}
-	return b, e.Decode(&b)
+	err = e.Decode(&b)
+	return b, err
 }
 
 // settled waits until systemd has started everything, the unit that confirms

@@ -49,7 +49,8 @@ func (t *Tree) newObject(e Entry) (object, error) {
 	default:
 		return o, fmt.Errorf("unknown %v", e.Type)
 	}
-	return o, t.setMeta(&o, e)
+	err := t.setMeta(&o, e)
+	return o, err
 }
 
 func (t *Tree) setMeta(o *object, e Entry) (err error) {

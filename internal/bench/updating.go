@@ -56,6 +56,19 @@ func (b *bench) device(ctx context.Context, ref, version, size string, more ...s
 	return file, err
 }
 
+// outdated makes a device that has a version, and serves the updates.
+func (b *bench) outdated(ctx context.Context, version string) (dir, device string, w *web, err error) {
+	u, dir, err := b.updates(ctx)
+	if err != nil {
+		return "", "", nil, err
+	}
+	if device, err = b.device(ctx, u.image(version), version, "2G"); err != nil {
+		return "", "", nil, err
+	}
+	w, err = serve(ctx, dir)
+	return dir, device, w, err
+}
+
 // apply writes an update onto a disk and tells from the server's counts what
 // that took.
 func (b *bench) apply(ctx context.Context, w *web, dir, device, version string) (usage, error) {
@@ -117,15 +130,7 @@ func hexOf(digest string) string { return digest[len("sha256:"):] }
 // with an index of chunks.
 func fetching(from, to string) *experiment {
 	return &experiment{name: "fetching " + from + " to " + to, run: func(ctx context.Context, b *bench) ([]pair, error) {
-		u, dir, err := b.updates(ctx)
-		if err != nil {
-			return nil, err
-		}
-		device, err := b.device(ctx, u.image(from), from, "2G")
-		if err != nil {
-			return nil, err
-		}
-		w, err := serve(ctx, dir)
+		dir, device, w, err := b.outdated(ctx, from)
 		if err != nil {
 			return nil, err
 		}
@@ -166,15 +171,7 @@ var (
 
 // nothing is an apply of what is there already.
 var nothing = &experiment{name: "nothing to do", run: func(ctx context.Context, b *bench) ([]pair, error) {
-	u, dir, err := b.updates(ctx)
-	if err != nil {
-		return nil, err
-	}
-	device, err := b.device(ctx, u.image(released), released, "2G")
-	if err != nil {
-		return nil, err
-	}
-	w, err := serve(ctx, dir)
+	dir, device, w, err := b.outdated(ctx, released)
 	if err != nil {
 		return nil, err
 	}

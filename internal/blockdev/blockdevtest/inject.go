@@ -27,6 +27,10 @@ type Faults struct {
 	// not only the n-th: a disk that died, or is read-only.
 	Onwards bool
 
+	// OnHit, if not nil, is called when a fault comes to pass, before the
+	// operation returns.
+	OnHit func()
+
 	// OnRead, if not nil, may change what the n-th read got.
 	OnRead func(n int, p []byte, off int64)
 }
@@ -70,6 +74,9 @@ func (d *Injector) count(counter *int, nth int, err error) (int, error) {
 		return *counter, nil
 	}
 	d.hit = true
+	if d.faults.OnHit != nil {
+		d.faults.OnHit()
+	}
 	if err == nil {
 		err = syscall.EIO
 	}

@@ -20,6 +20,9 @@ type Image struct {
 	base  blockdev.Device
 	mu    sync.Mutex
 	pages map[int64]*[pageSize]byte
+
+	sum    uint64 // what Sum gave, if nothing was written since
+	summed bool
 }
 
 // NewImage returns an Image that reads as base. As long as it is used nothing
@@ -90,6 +93,7 @@ func (m *Image) WriteAt(p []byte, off int64) (int, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.summed = false
 	for done := 0; done < len(p); {
 		at := off + int64(done)
 		page, err := m.page(at / pageSize)

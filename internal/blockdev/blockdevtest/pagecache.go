@@ -58,6 +58,14 @@ func (c *PageCache) Sync() error {
 	return errors.Join(append(errs, c.medium.Sync())...)
 }
 
+// Lose makes all that is dirty count as clean, as a Sync does that fails as a
+// whole.
+func (c *PageCache) Lose() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dirty = nil
+}
+
 // Invalidate implements blockdev.Invalidator: clean pages of the range are
 // forgotten.
 func (c *PageCache) Invalidate(off, n int64) error {

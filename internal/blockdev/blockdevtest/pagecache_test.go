@@ -50,11 +50,17 @@ func TestPageCacheAfterAFailedSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("after dropping what is clean", "a.d", "a.c")
+	c.Lose()
+	if err := c.Sync(); err != nil {
+		t.Errorf("Sync() of nothing = %v; want nil", err)
+	}
+	check("after all was lost", "a.d", "a.c")
 }
 
 func TestInjectAny(t *testing.T) {
 	m := blockdev.NewMemory(bytes.Repeat([]byte{'.'}, 4*sector))
-	d := blockdevtest.Inject(m, blockdevtest.Faults{Any: 3, AnyErr: syscall.ENXIO, Onwards: true})
+	hits := 0
+	d := blockdevtest.Inject(m, blockdevtest.Faults{Any: 3, AnyErr: syscall.ENXIO, Onwards: true, OnHit: func() { hits++ }})
 	write(t, d, 0, 1, 'a')
 	if err := d.Sync(); err != nil || d.Hit() {
 		t.Errorf("second operation: Sync() = %v, Hit() = %v; want nil, false", err, d.Hit())
@@ -64,7 +70,7 @@ func TestInjectAny(t *testing.T) {
 			t.Errorf("ReadAt = %v; want ENXIO", err)
 		}
 	}
-	if err := d.Sync(); err != syscall.ENXIO || !d.Hit() {
-		t.Errorf("Sync() = %v, Hit() = %v; want ENXIO, true", err, d.Hit())
+	if err := d.Sync(); err != syscall.ENXIO || !d.Hit() || hits != 3 {
+		t.Errorf("Sync() = %v, Hit() = %v, %d calls of OnHit; want ENXIO, true, 3", err, d.Hit(), hits)
 	}
 }

@@ -16,6 +16,7 @@ package selector
 import (
 	"fmt"
 	"io"
+	"path"
 	"regexp"
 	"strings"
 )
@@ -32,7 +33,8 @@ type Files interface {
 	// Sync syncs a file, and SyncDir the names in a folder.
 	Sync(name string) error
 	SyncDir(name string) error
-	// Rename gives a file another name, in place of a file that has it.
+	// Rename gives a file another name, in place of a file that has it, whose
+	// clusters are not free before that is on the disk.
 	Rename(from, to string) error
 	Remove(name string) error
 	// Room is what new files may take.
@@ -87,8 +89,13 @@ const (
 // Dir is the folder of the ESP that is abupdate's own.
 const Dir = "EFI/abupdate"
 
-// tmpName ends the names of files that are being written.
-const tmpName = ".tmp"
+// Replacement is what is written to take the place of a file. The name is a
+// short one in the same folder, so that FAT has both in one sector, which a
+// disk writes whole: a cut in the rename leaves one file or the other, never
+// two names of the same clusters.
+func Replacement(name string) string {
+	return strings.TrimSuffix(name, path.Ext(name)) + ".NEW"
+}
 
 // Path is the name of the selector with the given digest.
 func Path(digest string) string { return fmt.Sprintf("%s/selector-%.12s.efi", Dir, digest) }

@@ -113,8 +113,20 @@ func (m *Mount) SyncDir(name string) error {
 	return errors.Join(f.Sync(), unix.Syncfs(int(f.Fd())))
 }
 
-// Rename implements Files.
-func (m *Mount) Rename(from, to string) error { return m.root.Rename(from, to) }
+// Rename implements Files. The kernel frees the clusters of a file that lost
+// its name when nobody has it open any more: that is after the sync here.
+func (m *Mount) Rename(from, to string) error {
+	old, err := m.root.Open(to)
+	if err == nil {
+		defer old.Close()
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := m.root.Rename(from, to); err != nil {
+		return err
+	}
+	return m.SyncDir(path.Dir(to))
+}
 
 // Remove implements Files.
 func (m *Mount) Remove(name string) error { return m.root.Remove(name) }

@@ -14,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"unicode/utf16"
 
@@ -53,7 +54,9 @@ type machine struct {
 	left    int   // operations until the power goes; negative: it stays
 	slot    string
 	boots   int
-	log     []string
+	// unreadable is a file that gives EIO, as long as it is not removed.
+	unreadable string
+	log        []string
 }
 
 // newMachine was installed with the selector "good 0" and runs from it.
@@ -93,6 +96,9 @@ func (m *machine) List(dir string) (list []selector.File, err error) {
 
 func (m *machine) Open(name string) (io.ReadCloser, error) {
 	for k, v := range m.files {
+		if strings.EqualFold(k, m.unreadable) && strings.EqualFold(k, name) {
+			return nil, syscall.EIO
+		}
 		if strings.EqualFold(k, name) {
 			return io.NopCloser(strings.NewReader(v)), nil
 		}
@@ -117,7 +123,7 @@ func (m *machine) Rename(from, to string) error {
 		return err
 	}
 	m.change(change{op: "rename", name: from, to: to})
-	return nil
+	return m.SyncDir(path.Dir(to))
 }
 
 func (m *machine) Remove(name string) error {
@@ -127,7 +133,9 @@ func (m *machine) Remove(name string) error {
 	if err := m.do("remove %s", name); err != nil {
 		return err
 	}
-	m.change(change{op: "remove", name: name})
+	if m.change(change{op: "remove", name: name}); name == m.unreadable {
+		m.unreadable = ""
+	}
 	return nil
 }
 
@@ -149,15 +157,9 @@ func apply(files map[string]string, c change, torn bool) {
 		if !ok {
 			return // it never got to the disk
 		}
-		// FAT frees the old clusters and changes two names: in between the
-		// old content may be gone.
-		if _, over := files[c.to]; torn && over {
-			files[c.to] = "torn"
-			return
-		}
-		files[c.to] = content
-		if !torn {
-			delete(files, c.name)
+		// FAT takes the old name away before it gives the file the new one.
+		if delete(files, c.name); !torn {
+			files[c.to] = content
 		}
 	case "remove":
 		delete(files, c.name)

@@ -26,9 +26,11 @@ type World struct {
 	Current, CurrentDigest string
 	// Fallback is the path that firmware starts that knows of no entries.
 	Fallback, FallbackDigest string
-	Files                    []File // in Dir
-	WantedFile               string // digest of the file at Path(Want.Digest), "" when it is not there
-	Room                     Room
+	Files                    []File // in Dir, and what was to replace Fallback
+	// Digests of the files at Path(Want.Digest) and Replacement(Fallback), ""
+	// when they are not there or cannot be read.
+	WantedFile, ReplacementDigest string
+	Room                          Room
 
 	Variables bool // there are any
 	Entries   []Entry
@@ -98,13 +100,20 @@ func (w *World) lookFiles(f Files) (err error) {
 	if w.Room, err = f.Room(); err != nil {
 		return err
 	}
+	list, err := f.List(path.Dir(w.Fallback))
+	if err != nil {
+		return err
+	}
+	for _, file := range list {
+		if same(file.Name, Replacement(w.Fallback)) {
+			w.Files = append(w.Files, file)
+		}
+	}
+	// What cannot be read is no selector; a cut may have left it.
 	digest := func(name string) string {
+		d, _, err := hash(f.Open(name))
 		if err != nil {
 			return ""
-		}
-		var d string
-		if d, _, err = hash(f.Open(name)); errors.Is(err, fs.ErrNotExist) {
-			err = nil
 		}
 		return d
 	}
@@ -115,7 +124,8 @@ func (w *World) lookFiles(f Files) (err error) {
 	if w.Want.Digest != "" {
 		w.WantedFile = digest(Path(w.Want.Digest))
 	}
-	return err
+	w.ReplacementDigest = digest(Replacement(w.Fallback))
+	return nil
 }
 
 func (w *World) lookVariables(v Variables, esp ESP) error {

@@ -172,10 +172,27 @@ func (p *planner) clean() {
 		}
 	}
 	for _, f := range slices.Clone(p.w.Files) {
-		if strings.HasSuffix(strings.ToLower(f.Name), tmpName) || isOwn(f.Name) && !kept(f.Name) {
+		if isOwn(f.Name) && !kept(f.Name) {
 			p.remove(f)
 		}
 	}
+	p.cleanReplacement()
+}
+
+// cleanReplacement removes a file that was to replace the fallback path.
+func (p *planner) cleanReplacement() {
+	for _, f := range slices.Clone(p.w.Files) {
+		if same(f.Name, Replacement(p.w.Fallback)) && !p.shared() {
+			p.remove(f)
+		}
+	}
+}
+
+// shared says that a cut in the rename may have left two names of the same
+// clusters, where a folder is larger than a sector: to remove one would take
+// the other. Only then are both the same.
+func (p *planner) shared() bool {
+	return p.w.ReplacementDigest != "" && p.w.ReplacementDigest == p.w.FallbackDigest
 }
 
 // firstOwn are the first entries in the order that start own files.
@@ -235,12 +252,24 @@ func (p *planner) arm(t Trial) {
 }
 
 // put writes a file when there is room, for which the former selector makes
-// way if it must. from is a name on the ESP, "" the slot's.
+// way if it must. from is a name on the ESP, "" the slot's. An own file is
+// written under its name, which nothing starts before it is whole; what the
+// firmware may start is replaced.
 func (p *planner) put(file, from, digest string, size int64) error {
+	step := Step{Kind: PutFile, File: file, From: from, Digest: digest}
+	if same(file, p.w.Fallback) {
+		if step.Via = Replacement(file); p.shared() {
+			return fault.Errorf(fault.Refused, "%s and %s may share clusters since the power went: fsck.fat is needed", step.Via, file)
+		}
+	}
 	need := p.w.Room.takes(size) + 2*p.w.Room.Cluster // folders may grow
-	var former []File
+	var former, damaged []File
 	could := p.free
 	for _, f := range p.w.Files {
+		if isOwn(file) && same(f.Name, file) { // damaged: there is no way over it but to make room first
+			could += p.w.Room.takes(f.Size)
+			damaged = []File{f}
+		}
 		isDefault := p.rec.Default != nil && same(f.Name, Path(p.rec.Default.Digest))
 		if could < need && isOwn(f.Name) && !isDefault && !same(f.Name, p.w.Current) && !same(f.Name, Path(p.w.Want.Digest)) {
 			former = append(former, f)
@@ -253,8 +282,11 @@ func (p *planner) put(file, from, digest string, size int64) error {
 	for _, f := range former {
 		p.remove(f)
 	}
+	for _, f := range damaged { // its boot entry stays
+		p.drop(f)
+	}
 	p.free -= need
-	p.add(Step{Kind: PutFile, File: file, From: from, Digest: digest})
+	p.add(step)
 	return nil
 }
 
@@ -273,10 +305,11 @@ func (p *planner) withoutVariables() Decision {
 	w := &p.w
 	file := Path(w.Want.Digest)
 	for _, f := range slices.Clone(w.Files) {
-		if strings.HasSuffix(strings.ToLower(f.Name), tmpName) || isOwn(f.Name) && w.Want.Digest != "" && !same(f.Name, file) {
+		if isOwn(f.Name) && w.Want.Digest != "" && !same(f.Name, file) {
 			p.remove(f)
 		}
 	}
+	p.cleanReplacement()
 	if s := p.state(); s != Due {
 		return p.end(s, nil)
 	}

@@ -121,7 +121,8 @@ func TestFullESP(t *testing.T) {
 		t.Errorf("files %v, operations %q, variables: %s; want nothing changed", m.files, m.log, diff)
 	}
 	// What a cut left counts as free, and is gone before the new file.
-	m.disk[selector.Dir+"/x.efi.tmp"] = strings.Repeat("x", 40)
+	m.disk[selector.Path("0123456789abcdef")] = strings.Repeat("x", 20)
+	m.disk[selector.Replacement(fallback)] = strings.Repeat("x", 20)
 	m.boot()
 	wantUpdate(t, m, selector.Options{}, selector.Due, fault.NoRoom)
 	if len(m.files) != 1 {
@@ -172,6 +173,45 @@ func TestWithoutVariables(t *testing.T) {
 	wantUpdate(t, m, selector.Options{ReplaceFallback: true}, selector.Current, 0)
 }
 
+// TestSharedClusters: what may be a second name of the fallback path's clusters
+// is not removed, and nothing takes its place.
+func TestSharedClusters(t *testing.T) {
+	for _, none := range []bool{false, true} {
+		m := newMachine(t)
+		m.disk[selector.Replacement(fallback)] = "good 0"
+		m.none, m.slot = none, "good 1"
+		m.boot()
+		for range 5 {
+			d, _ := m.update(selector.Options{ReplaceFallback: true})
+			for _, s := range d.Steps {
+				if s.File == fallback || s.File == selector.Replacement(fallback) {
+					t.Errorf("without variables: %t: step %v; want both names left alone", none, s)
+				}
+			}
+			m.boot()
+		}
+		want := map[bool]selector.State{false: selector.Current, true: selector.Due}[none]
+		if d := wantUpdate(t, m, selector.Options{ReplaceFallback: true}, want, fault.Refused); !strings.Contains(d.Err.Error(), "fsck.fat") {
+			t.Errorf("without variables: %t: error %v; want what helps", none, d.Err)
+		}
+	}
+}
+
+// TestUnreadable: a file whose clusters a cut has left free cannot be read,
+// and is written anew.
+func TestUnreadable(t *testing.T) {
+	m := newMachine(t)
+	m.slot = "good 1"
+	file := selector.Path(digest("good 1"))
+	m.disk[file], m.unreadable = "good", file
+	m.boot()
+	d := wantUpdate(t, m, selector.Options{}, selector.Ordered, 0)
+	if len(d.Steps) == 0 || d.Steps[0].Kind != selector.RemoveFile || d.Steps[0].File != file {
+		t.Errorf("steps %v; want %s removed first", d.Steps, file)
+	}
+	wantBoots(t, m, "good 1", 0)
+}
+
 // TestWithoutVariablesCut: up to the rename of the fallback path a cut leaves
 // the old selector, after it the new one.
 func TestWithoutVariablesCut(t *testing.T) {
@@ -181,10 +221,9 @@ func TestWithoutVariablesCut(t *testing.T) {
 		m.boot()
 		m.left = cut
 		_, err := m.update(selector.Options{ReplaceFallback: true})
-		inRename := len(m.pending) > 0 && m.pending[len(m.pending)-1].to == fallback
 		for _, c := range m.cuts() {
-			if came, _ := c.boot(); came == "" && !inRename {
-				t.Errorf("nothing comes up after\n\t%s", strings.Join(c.log, "\n\t"))
+			if came, _ := c.boot(); came != "good 0" && came != "good 1" {
+				t.Errorf("%q comes up after\n\t%s", came, strings.Join(c.log, "\n\t"))
 			}
 		}
 		if !errors.Is(err, errCut) {

@@ -1,6 +1,7 @@
 package selector
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -52,8 +53,8 @@ func run(f Files, v Variables, facts Facts, s Step) error {
 	return v.Set(varRecord, b)
 }
 
-// putFile writes under a temporary name in abupdate's folder, checks what is
-// on the disk, and renames it.
+// putFile writes a file and checks what is on the disk. One that replaces
+// another has another name until then.
 func putFile(f Files, facts Facts, s Step) error {
 	open := facts.Open
 	if s.From != "" {
@@ -64,26 +65,24 @@ func putFile(f Files, facts Facts, s Step) error {
 		return err
 	}
 	defer src.Close()
-	tmp := Dir + "/" + path.Base(s.File) + tmpName
-	if err := f.Create(tmp, src); err != nil {
+	name := cmp.Or(s.Via, s.File)
+	if err := f.Create(name, src); err != nil {
 		return err
 	}
-	if err := f.Sync(tmp); err != nil {
+	if err := f.Sync(name); err != nil {
 		return err
 	}
-	if err := f.SyncDir(Dir); err != nil {
+	if err := f.SyncDir(path.Dir(name)); err != nil {
 		return err
 	}
-	if err := compare(f, tmp, s.Digest); err != nil {
+	if err := compare(f, name, s.Digest); err != nil || name == s.File {
 		return err
 	}
-	if err := f.Rename(tmp, s.File); err != nil {
+	if err := f.Rename(name, s.File); err != nil {
 		return err
 	}
-	for _, dir := range []string{path.Dir(s.File), Dir} {
-		if err := f.SyncDir(dir); err != nil {
-			return err
-		}
+	if err := f.SyncDir(path.Dir(s.File)); err != nil {
+		return err
 	}
 	return compare(f, s.File, s.Digest)
 }

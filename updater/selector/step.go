@@ -26,6 +26,7 @@ type Step struct {
 	File   string
 	Digest string
 	From   string // name on the ESP; "": the slot's selector
+	Via    string // PutFile writes this first, and renames it; "": File
 	Entry  Entry
 	Order  []uint16
 	Record Record
@@ -122,6 +123,11 @@ func (p *planner) remove(f File) {
 	if e := p.find(f.Name); e != nil {
 		p.forget(*e)
 	}
+	p.drop(f)
+}
+
+// drop removes a file, and nothing that names it.
+func (p *planner) drop(f File) {
 	p.w.Files = slices.DeleteFunc(slices.Clone(p.w.Files), func(o File) bool { return o.Name == f.Name })
 	p.free += p.w.Room.takes(f.Size)
 	p.add(Step{Kind: RemoveFile, File: f.Name})

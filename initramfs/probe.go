@@ -32,9 +32,12 @@ func (f filesystem) mountable() bool {
 	return false
 }
 
-// signatures of what may be found on a partition, all of them within
-// partitions.BlankSize. ext2, ext3 and ext4 share
-// one; the kernel's ext4 mounts them all.
+// headSize is where the signatures end, with the superblocks that they are in:
+// what is read at every boot.
+const headSize = 128 << 10
+
+// signatures of what may be found on a partition, all of them within headSize.
+// ext2, ext3 and ext4 share one; the kernel's ext4 mounts them all.
 var signatures = []struct {
 	kind  string
 	off   int
@@ -57,26 +60,39 @@ var signatures = []struct {
 // probe looks at what a partition holds. It never guesses: anything that is
 // neither known nor all zero is fsUnknown.
 func probe(dev blockdev.Device) (filesystem, error) {
-	b := make([]byte, min(partitions.BlankSize, dev.Size()))
-	// mkfs and the kernel write through another cache than this one.
-	if err := blockdev.Invalidate(dev, 0, int64(len(b))); err != nil {
+	head, err := readStart(dev, headSize)
+	if err != nil {
 		return filesystem{}, err
+	}
+	for _, s := range signatures {
+		if len(head) >= s.off+len(s.magic) && string(head[s.off:s.off+len(s.magic)]) == s.magic {
+			return describe(s.kind, head), nil
+		}
+	}
+	all, err := readStart(dev, partitions.BlankSize)
+	if err != nil {
+		return filesystem{}, err
+	}
+	if len(bytes.Trim(all, "\x00")) == 0 {
+		return filesystem{kind: fsBlank}, nil
+	}
+	return filesystem{kind: fsUnknown}, nil
+}
+
+// readStart reads the first n bytes of a partition, or as many as it has. mkfs
+// and the kernel write through another cache than this one.
+func readStart(dev blockdev.Device, n int64) ([]byte, error) {
+	b := make([]byte, min(n, dev.Size()))
+	if err := blockdev.Invalidate(dev, 0, int64(len(b))); err != nil {
+		return nil, err
 	}
 	if n, err := dev.ReadAt(b, 0); n < len(b) {
 		if err == nil {
 			err = io.ErrUnexpectedEOF
 		}
-		return filesystem{}, fmt.Errorf("reading the partition at byte %d: %w", n, err)
+		return nil, fmt.Errorf("reading the partition at byte %d: %w", n, err)
 	}
-	for _, s := range signatures {
-		if len(b) >= s.off+len(s.magic) && string(b[s.off:s.off+len(s.magic)]) == s.magic {
-			return describe(s.kind, b), nil
-		}
-	}
-	if len(bytes.Trim(b, "\x00")) == 0 {
-		return filesystem{kind: fsBlank}, nil
-	}
-	return filesystem{kind: fsUnknown}, nil
+	return b, nil
 }
 
 // describe reads the size, and of ext4 whether it is clean, from a superblock

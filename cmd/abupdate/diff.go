@@ -98,7 +98,7 @@ func printDifference(w io.Writer, d *updater.Difference, allFiles, allPackages b
 		fmt.Fprintf(w, "%s\t%s%s\n", side.name, kind, strings.TrimPrefix(side.in.Name, kind))
 	}
 	for _, detail := range append(d.Fields, d.Labels...) {
-		fmt.Fprintf(w, "%s\t%s\n", detail.Name, fromTo(detail))
+		fmt.Fprintf(w, "%s\t%s\n", printable(detail.Name), fromTo(detail))
 	}
 	printFetch(w, &d.Fetch)
 	if d.Packages != nil {
@@ -165,7 +165,7 @@ func printFileChanges(w io.Writer, f *diff.FileChanges, shown int) {
 	for _, c := range cut(f.Changes, shown) {
 		details := make([]string, len(c.Details))
 		for i, d := range c.Details {
-			details[i] = d.Name + " " + fromTo(d)
+			details[i] = printable(d.Name) + " " + fromTo(d)
 		}
 		text := ""
 		if len(details) > 0 {

@@ -90,6 +90,24 @@ func TestInspectLists(t *testing.T) {
 	}
 }
 
+// What an image says of itself does not reach the terminal as it is.
+func TestInspectEscapes(t *testing.T) {
+	const clear = "\x1b[2J"
+	dir := ut.Layout(t, map[string]ut.Image{
+		"plain":   {Version: "1"},
+		"hostile": {Version: "2" + clear, Labels: map[string]string{"key" + clear: "value" + clear}},
+	})
+	for _, args := range [][]string{
+		{"inspect", "oci:" + dir + ":hostile"},
+		{"build", "oci:" + dir + ":hostile", "--raw", filepath.Join(t.TempDir(), "raw")},
+		{"diff", "oci:" + dir + ":plain", "oci:" + dir + ":hostile"},
+	} {
+		if out := must(t, args...); strings.Contains(out, "\x1b") || !strings.Contains(out, `2\x1b[2J`) {
+			t.Errorf("%s says %q", args[0], out)
+		}
+	}
+}
+
 // Wrong arguments end with one line and the right code.
 func TestDiffBadInput(t *testing.T) {
 	dir := testImages(t)

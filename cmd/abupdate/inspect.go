@@ -99,10 +99,10 @@ func printInspected(w io.Writer, in *updater.Inspected) {
 		fmt.Fprintf(w, "signature\t%s, %s\n", found.Kind, cmp.Or(found.SignedBy, "by no key that is known"))
 	}
 	for _, b := range in.Blobs {
-		fmt.Fprintf(w, "%s\t%s  %s  %s\n", b.Role, b.Digest, bytesText(b.Bytes), b.MediaType)
+		fmt.Fprintf(w, "%s\t%s  %s  %s\n", b.Role, b.Digest, bytesText(b.Bytes), printable(b.MediaType))
 	}
 	if s := in.Subject; s != nil {
-		fmt.Fprintf(w, "subject\t%s  %s\n", s.Digest, s.MediaType)
+		fmt.Fprintf(w, "subject\t%s  %s\n", s.Digest, printable(s.MediaType))
 	}
 	for _, r := range in.Referrers {
 		fmt.Fprintf(w, "referrer\t%s  %s\n", r.Digest, printable(strings.TrimSpace(r.ArtifactType+"  "+r.Annotations[compose.LabelVersion])))
@@ -114,7 +114,7 @@ func printInspected(w io.Writer, in *updater.Inspected) {
 
 func printMap(w io.Writer, name string, m map[string]string) {
 	for _, key := range slices.Sorted(maps.Keys(m)) {
-		fmt.Fprintf(w, "%s\t%s = %s\n", name, key, printable(m[key]))
+		fmt.Fprintf(w, "%s\t%s = %s\n", name, printable(key), printable(m[key]))
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 func printManifest(w io.Writer, m *manifest.Manifest) {
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "%s\t%s\n", name, value)
+			fmt.Fprintf(w, "%s\t%s\n", name, printable(value))
 		}
 	}
 	row("version", m.Version)
@@ -41,7 +41,7 @@ func printManifest(w io.Writer, m *manifest.Manifest) {
 // printDropped says once what the image could not keep.
 func printDropped(w io.Writer, dropped map[string]int) {
 	for _, name := range slices.Sorted(maps.Keys(dropped)) {
-		fmt.Fprintf(w, "left out\t%s of %d files\n", name, dropped[name])
+		fmt.Fprintf(w, "left out\t%s of %d files\n", printable(name), dropped[name])
 	}
 }
 

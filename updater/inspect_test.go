@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/abupdate/abupdate/updater"
 	"github.com/abupdate/abupdate/updater/diff"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
@@ -73,6 +73,22 @@ func TestLookPackages(t *testing.T) {
 		}
 		if in.PackageDatabase != tt.database || len(in.Packages) != tt.packages {
 			t.Errorf("%s: packages %v by %q; want %d by %q", tt.tag, in.Packages, in.PackageDatabase, tt.packages, tt.database)
+		}
+	}
+}
+
+// A database is held in memory: files that are small only where they are
+// stored are not read.
+func TestLookLargePackages(t *testing.T) {
+	part := strings.Repeat("\x00", 22<<20)
+	dir, updates := ut.Layout(t, map[string]ut.Image{"large": {Version: "1.0", Files: map[string]string{
+		"var/lib/dpkg/status.d/1": part, "var/lib/dpkg/status.d/2": part, "var/lib/dpkg/status.d/3": part,
+	}}}), filepath.Join(t.TempDir(), "updates")
+	build(t, "oci:"+dir+":large", updates, "")
+	for _, name := range []string{"oci:" + dir + ":large", "oci:" + updates + ":1.0"} {
+		_, err := updater.Look(t.Context(), name, updater.LookOptions{Packages: true})
+		if fault.KindOf(err) != fault.Refused || !strings.Contains(err.Error(), "/var/lib/dpkg/status.d of ") {
+			t.Errorf("packages of %s: %v; want a refusal", name, err)
 		}
 	}
 }

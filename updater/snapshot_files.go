@@ -85,9 +85,11 @@ func (s *snapshot) packages(ctx context.Context) (database string, packages []di
 		}
 		database = diff.DpkgDir
 	}
+	size := int64(0)
 	for _, path := range paths {
-		if i, _ := s.find(path); s.files[i].Size > databaseLimit {
-			return "", nil, fault.Errorf(fault.Refused, "/%s of %s has %d bytes, more than %d", path, s.in.Name, s.files[i].Size, databaseLimit)
+		i, _ := s.find(path)
+		if size += s.files[i].Size; size > databaseLimit {
+			return "", nil, fault.Errorf(fault.Refused, "the package database /%s of %s has more than %d bytes", database, s.in.Name, databaseLimit)
 		}
 	}
 	texts, err := s.read(ctx, paths)

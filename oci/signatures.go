@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -48,26 +49,39 @@ func (img *Image) Digests() []string {
 
 // Signatures returns what lies beside the image, in a registry or a layout,
 // as signatures on one of its Digests. None is no error. A docker-archive has
-// no place for them.
+// no place for them. With an error of kind fault.Verify come those that can be
+// read: whoever may push could hang something broken on the image.
 func (img *Image) Signatures(ctx context.Context) ([]Signature, error) {
 	src, ok := img.src.(neighbourhood)
 	if !ok {
 		return nil, nil
 	}
 	var all []Signature
+	var broken error // the first that is broken
 	for _, h := range append([]v1.Hash{img.descriptor.Digest}, img.indexes...) {
 		simple, err := tagSignatures(ctx, img.src, h)
+		all = append(all, simple...)
 		if err != nil {
-			return nil, fmt.Errorf("%v: reading the signatures of %v: %w", img.ref, h, err)
+			err = fmt.Errorf("%v: reading the signatures of %v: %w", img.ref, h, err)
+		}
+		if broken = cmp.Or(broken, err); !mere(err) {
+			return nil, err
 		}
 		bundles, err := bundleSignatures(ctx, src, img.src, h)
+		all = append(all, bundles...)
 		if err != nil {
-			return nil, fmt.Errorf("%v: reading the signature bundles of %v: %w", img.ref, h, err)
+			err = fmt.Errorf("%v: reading the signature bundles of %v: %w", img.ref, h, err)
 		}
-		all = append(append(all, simple...), bundles...)
+		if broken = cmp.Or(broken, err); !mere(err) {
+			return nil, err
+		}
 	}
-	return all, nil
+	return all, broken
 }
+
+// mere says whether an error is about one signature, so that others may be
+// good.
+func mere(err error) bool { return err == nil || fault.KindOf(err) == fault.Verify }
 
 // tagSignatures reads those under the tag of a digest.
 func tagSignatures(ctx context.Context, src source, h v1.Hash) ([]Signature, error) {
@@ -90,6 +104,7 @@ func bundleSignatures(ctx context.Context, src neighbourhood, blobs source, h v1
 		return nil, err
 	}
 	var all []Signature
+	var broken error
 	looked := 0
 	for _, d := range referrers {
 		switch d.ArtifactType {
@@ -102,39 +117,50 @@ func bundleSignatures(ctx context.Context, src neighbourhood, blobs source, h v1
 		}
 		b, err := bundleOf(ctx, src, blobs, d)
 		if err != nil {
-			return nil, fmt.Errorf("referrer %v: %w", d.Digest, err)
+			err = fmt.Errorf("referrer %v: %w", d.Digest, err)
+		}
+		if broken = cmp.Or(broken, err); !mere(err) {
+			return nil, err
 		}
 		if b != nil {
 			all = append(all, Signature{Bundle: b})
 		}
 	}
-	return all, nil
+	return all, broken
 }
 
-// simpleSignatures reads the layers of an image that holds signatures. Others
-// than simple ones are passed over.
+// simpleSignatures reads the layers of an image that holds signatures, of so
+// many as are looked at. Others than simple ones are passed over.
 func simpleSignatures(ctx context.Context, blobs source, doc []byte) ([]Signature, error) {
 	var m v1.Manifest
 	if err := parse(doc, &m); err != nil {
 		return nil, fault.Errorf(fault.Verify, "manifest of the signatures: %w", err)
 	}
 	var all []Signature
-	for _, l := range m.Layers {
+	var broken error
+	for _, l := range m.Layers[:min(len(m.Layers), maxSignatures)] {
 		text, ok := l.Annotations[signatureAnnotation]
-		if !ok || l.MediaType != signatureMediaType || len(all) == maxSignatures {
+		if !ok || l.MediaType != signatureMediaType {
 			continue
 		}
-		sig, err := base64.StdEncoding.DecodeString(text)
-		if err != nil {
-			return nil, fault.Errorf(fault.Verify, "signature %v: %w", l.Digest, err)
-		}
-		payload, err := smallDocument(ctx, blobs, l)
-		if err != nil {
+		s, err := simpleSignature(ctx, blobs, l, text)
+		if broken = cmp.Or(broken, err); !mere(err) {
 			return nil, err
 		}
-		all = append(all, Signature{Payload: payload, Signature: sig})
+		if err == nil {
+			all = append(all, s)
+		}
 	}
-	return all, nil
+	return all, broken
+}
+
+func simpleSignature(ctx context.Context, blobs source, l v1.Descriptor, text string) (Signature, error) {
+	sig, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return Signature{}, fault.Errorf(fault.Verify, "signature %v: %w", l.Digest, err)
+	}
+	payload, err := smallDocument(ctx, blobs, l)
+	return Signature{Payload: payload, Signature: sig}, err
 }
 
 // bundleOf returns the bundle in a referrer, nil when it is something else.

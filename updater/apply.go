@@ -9,7 +9,6 @@ import (
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/partitions"
-	"github.com/abupdate/abupdate/updater/trust"
 )
 
 // ApplyOptions says what to write into the inactive slot.
@@ -89,7 +88,12 @@ func (s *System) Apply(ctx context.Context, opt ApplyOptions) (*Applied, error) 
 	if err := state.CanApply(s.bootedSlot()); err != nil {
 		return nil, err
 	}
-	a := &apply{System: s, opt: opt, state: state, slot: state.Inactive(s.bootedSlot()), facts: s.facts(state)}
+	a := &apply{
+		System: s, opt: opt, state: state, slot: state.Inactive(s.bootedSlot()), facts: s.facts(state), vouchers: make(map[*oci.Image]voucher),
+	}
+	if a.ring, err = s.keyring(); err != nil {
+		return nil, err
+	}
 	img, err := a.resolve(ctx)
 	if err != nil {
 		return nil, err
@@ -135,10 +139,11 @@ type apply struct {
 	// image there when the update was found beside it.
 	named    oci.Reference
 	updateOf string
-	// signer is the trusted key that signed the image, envelope what goes
-	// into the slot with the manifest.
-	signer   trust.Key
-	envelope []byte
+	// ring is the keys that are trusted, vouchers what was found out with
+	// them before the image was chosen.
+	ring     Keyring
+	vouchers map[*oci.Image]voucher
+	voucher  // of the image
 }
 
 // resolve finds the image.

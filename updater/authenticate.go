@@ -2,6 +2,7 @@ package updater
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/abupdate/abupdate/internal/fault"
@@ -10,59 +11,88 @@ import (
 	"github.com/abupdate/abupdate/updater/trust"
 )
 
+// A voucher is what the signatures of an image are worth to this device.
+type voucher struct {
+	signer   trust.Key // the trusted key that has signed it, if keys are trusted
+	envelope []byte    // of an update: what goes into the slot
+}
+
+// wantsSignature says whether what is unsigned is refused.
+func (a *apply) wantsSignature() bool {
+	return len(a.ring.Keys) > 0 || a.signedOnly()
+}
+
+// signedOnly says whether the initramfs has keys. Which, this system does not
+// know.
+func (s *System) signedOnly() bool { return s.booted != nil && s.booted.SignedOnly }
+
 // authenticate checks who signed the image, before anything else that it says
-// counts. An update's signature leads to its root hash and goes into the slot;
-// that of an ordinary image ends at the image's digest.
+// counts.
 func (a *apply) authenticate(ctx context.Context) error {
-	ring, err := a.keyring()
-	if err != nil {
-		return err
-	}
 	if err := a.bootable(); err != nil {
 		return err
 	}
-	found, err := a.img.Signatures(ctx)
-	if err != nil && (len(ring.Keys) > 0 || a.booted != nil && a.booted.SignedOnly) {
-		return err
-	}
-	if !a.img.IsUpdate() {
-		if len(ring.Keys) == 0 {
-			return nil
-		}
-		a.signer, err = ring.verifyImage(a.img, found)
-		return err
-	}
-	envelope := ring.envelope(a.img, found)
-	if len(ring.Keys) > 0 {
-		raw, err := a.img.UpdateConfig()
-		if err != nil {
+	v, done := a.vouchers[a.img]
+	if !done {
+		var err error
+		if v, err = a.vouch(ctx, a.img); err != nil {
 			return err
 		}
-		if a.signer, err = ring.Keys.VerifyManifest(envelope, raw); err != nil {
-			return fault.Errorf(fault.Verify, "%v%s: %w", a.img.Reference(), a.whence(), err)
-		}
 	}
-	if len(envelope.Signatures) > 0 {
-		a.envelope, err = envelope.Encode()
-		return err
-	}
-	if a.booted != nil && a.booted.SignedOnly {
-		return fault.Errorf(fault.Verify, "%v: %w: %s: unsigned, and this device starts only what is signed", a.img.Reference(), trust.ErrUntrusted, a.img.Digest())
-	}
+	a.voucher = v
+	a.source.signedBy(v.signer)
 	return nil
 }
 
-// whence says why an update is at hand though an image was asked for.
-func (a *apply) whence() string {
-	if a.updateOf == "" {
-		return ""
+// vouch looks for signatures that this device asks for. An update's leads to
+// its root hash; that of an ordinary image ends at the image's digest. What
+// cannot be read among them matters only when the others do not do.
+func (a *apply) vouch(ctx context.Context, img *oci.Image) (v voucher, err error) {
+	found, damaged := img.Signatures(ctx)
+	if damaged != nil && a.wantsSignature() && fault.KindOf(damaged) != fault.Verify {
+		return v, damaged
 	}
-	return ", made of image " + a.updateOf + " (--flatten takes that)"
+	switch v, err = a.judge(img, found); {
+	case err == nil:
+		return v, nil
+	case damaged != nil:
+		return v, damaged
+	}
+	return v, fmt.Errorf("%v: %w", img.Reference(), err)
+}
+
+// judge says what signatures are worth.
+func (a *apply) judge(img *oci.Image, found []oci.Signature) (v voucher, err error) {
+	trusting := len(a.ring.Keys) > 0
+	if !img.IsUpdate() {
+		if trusting {
+			v.signer, err = a.ring.verifyImage(img, found)
+		}
+		return v, err
+	}
+	envelope := a.ring.envelope(img, found)
+	if trusting {
+		raw, err := img.UpdateConfig()
+		if err != nil {
+			return v, err
+		}
+		if v.signer, err = a.ring.Keys.VerifyManifest(envelope, raw); err != nil {
+			return v, fault.Wrap(fault.Verify, err)
+		}
+	}
+	if len(envelope.Signatures) > 0 {
+		v.envelope, err = envelope.Encode()
+		return v, err
+	}
+	if a.signedOnly() {
+		return v, fault.Errorf(fault.Verify, "%w: %s: unsigned, and this device starts only what is signed", trust.ErrUntrusted, img.Digest())
+	}
+	return v, nil
 }
 
 // bootable refuses what the initramfs of this device would not start.
 func (a *apply) bootable() error {
-	if a.booted == nil || !a.booted.SignedOnly || a.img.IsUpdate() {
+	if !a.signedOnly() || a.img.IsUpdate() {
 		return nil
 	}
 	return fault.Errorf(fault.Refused, "%v: is an ordinary image, and this device starts only updates that are signed: "+
@@ -85,7 +115,7 @@ func (r Keyring) verifyImage(img *oci.Image, found []oci.Signature) (trust.Key, 
 			last = err
 		}
 	}
-	return trust.Key{}, fault.Errorf(fault.Verify, "%v: %w", img.Reference(), last)
+	return trust.Key{}, fault.Wrap(fault.Verify, last)
 }
 
 // envelope is what leads to an update's manifest: the signatures that are
@@ -128,15 +158,12 @@ func signatures(found []oci.Signature) []trust.Signature {
 // vouched says whether what is in a slot may stay there as far as signatures
 // go.
 func (a *apply) vouched(c *partitions.SlotContent) bool {
-	ring, err := a.keyring()
-	if err != nil {
-		return false
+	trusting := len(a.ring.Keys) > 0
+	switch {
+	case !a.img.IsUpdate():
+		return !trusting || a.ring.heldStatus(c, a.state.Slot(a.slot).Digest).SignedBy != ""
+	case trusting:
+		return a.ring.slotStatus(c).SignedBy != ""
 	}
-	if !a.img.IsUpdate() {
-		return true // the image was checked; its slot has no signatures
-	}
-	if len(ring.Keys) == 0 {
-		return len(c.Signatures) > 0 || len(a.envelope) == 0
-	}
-	return ring.slotStatus(c).SignedBy != ""
+	return len(c.Signatures) > 0 || len(a.envelope) == 0
 }

@@ -109,12 +109,17 @@ func fileSum(t *testing.T, path string) [32]byte {
 // applyTrusting applies with the keys of a folder.
 func applyTrusting(t *testing.T, path, ref string, trusted ...string) (*updater.Applied, error) {
 	t.Helper()
+	return applying(t, path, updater.ApplyOptions{Ref: ref}, trusted...)
+}
+
+func applying(t *testing.T, path string, opt updater.ApplyOptions, trusted ...string) (*updater.Applied, error) {
+	t.Helper()
 	sys, err := updater.Open(updater.OpenOptions{Disk: path, Access: updater.Change, Trust: trusted})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sys.Close()
-	return sys.Apply(t.Context(), updater.ApplyOptions{Ref: ref})
+	return sys.Apply(t.Context(), opt)
 }
 
 func TestApplyChecksSignatures(t *testing.T) {
@@ -398,6 +403,38 @@ func TestApplyAgainWithAKey(t *testing.T) {
 	}
 	if got := apply(trustDir(t, key)); !got.Reused {
 		t.Errorf("Apply() again = %+v; want the slot reused", got)
+	}
+}
+
+// What is staged already counts as that only if the keys vouch for it, and keys
+// that somebody names are read whatever there is to do.
+func TestStagedAlreadyAsksKeys(t *testing.T) {
+	key, stranger := newKey(t, keys.P256), newKey(t, keys.P256)
+	signed, image := signedUpdate(t, "v2", key), "oci:"+besideImage(t)+":v2"
+	if _, err := updater.Sign(t.Context(), image, []*keys.Private{key}, oci.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, ref   string
+		first, then []string // keys
+		want        fault.Kind
+	}{
+		{"no keys", signed, nil, nil, fault.Nothing},
+		{"signed", signed, nil, []string{trustDir(t, key)}, fault.Nothing},
+		{"signed by another", signed, nil, []string{trustDir(t, stranger)}, fault.Verify},
+		{"unsigned", signedUpdate(t, "v2"), nil, []string{trustDir(t, key)}, fault.Verify},
+		{"keys that are not there", signed, nil, []string{filepath.Join(t.TempDir(), "none.pub")}, fault.Usage},
+		{"an image that was checked", image, []string{trustDir(t, key)}, []string{trustDir(t, key)}, fault.Nothing},
+		{"an image that was not", image, nil, []string{trustDir(t, key)}, 0},
+		{"an image that is signed by another", image, nil, []string{trustDir(t, stranger)}, fault.Verify},
+	} {
+		path := ut.Disk(t, "oci:"+images(t)+":v1")
+		if _, err := applyTrusting(t, path, tt.ref, tt.first...); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := applyTrusting(t, path, tt.ref, tt.then...); fault.KindOf(err) != tt.want {
+			t.Errorf("%s: Apply() = %v; want kind %d", tt.name, err, tt.want)
+		}
 	}
 }
 

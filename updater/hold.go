@@ -58,10 +58,10 @@ func (s *System) checkHeld(ctx context.Context, state bootctl.State, slot bootct
 	if err != nil {
 		return nil, err
 	}
-	if st := ring.slotStatus(content); len(ring.Keys) > 0 && st.SignedBy == "" {
+	if st := ring.heldStatus(content, state.Slot(slot).Digest); len(ring.Keys) > 0 && st.SignedBy == "" {
 		return nil, fault.Errorf(fault.Verify, "%s; to apply the image again checks its signature anew", st.SignatureProblem)
 	}
-	if s.booted != nil && s.booted.SignedOnly && len(content.Signatures) == 0 {
+	if s.signedOnly() && len(content.Signatures) == 0 {
 		return nil, fault.Errorf(fault.Verify, "it is unsigned, and this device starts only what is signed")
 	}
 	allow.Downgrade = allow.Downgrade || state.Slot(slot).Downgrade

@@ -8,6 +8,8 @@ import (
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/manifest"
+	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/updater"
 	"github.com/abupdate/abupdate/updater/compose"
@@ -103,21 +105,40 @@ func TestSwitchReadsTheSlot(t *testing.T) {
 	}
 }
 
-// Keys that came since it was held count.
+// Keys that came since it was held count. An ordinary image has no signature in
+// its slot: it counts whose was found when it was held.
 func TestSwitchChecksSignatures(t *testing.T) {
 	key := newKey(t, keys.P256)
+	dir := besideImage(t)
+	image := "oci:" + dir + ":v2"
+	if _, err := updater.Sign(t.Context(), image, []*keys.Private{key}, oci.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	other := besideImage(t)
+	if _, err := updater.Build(t.Context(), updater.BuildOptions{Ref: "oci:" + other + ":v2", Dir: other, Tag: "plain"}); err != nil {
+		t.Fatal(err)
+	}
+	claims := "oci:" + other + ":claims"
+	variant(t, other, "plain", "claims", func(m *manifest.Manifest, _ *oci.Update) { m.SourceSigner = key.Public().ID })
 	for _, tt := range []struct {
-		name, ref string
-		trusted   []string
-		kind      fault.Kind
+		name, ref     string
+		held, trusted []string // keys when it was held, and when it is switched to
+		kind          fault.Kind
 	}{
-		{"no keys", signedUpdate(t, "v2"), nil, 0},
-		{"signed", signedUpdate(t, "v2", key), []string{trustDir(t, key)}, 0},
-		{"signed by another", signedUpdate(t, "v2", newKey(t, keys.P256)), []string{trustDir(t, key)}, fault.Verify},
-		{"unsigned", signedUpdate(t, "v2"), []string{trustDir(t, key)}, fault.Verify},
+		{"no keys", signedUpdate(t, "v2"), nil, nil, 0},
+		{"signed", signedUpdate(t, "v2", key), nil, []string{trustDir(t, key)}, 0},
+		{"signed by another", signedUpdate(t, "v2", newKey(t, keys.P256)), nil, []string{trustDir(t, key)}, fault.Verify},
+		{"unsigned", signedUpdate(t, "v2"), nil, []string{trustDir(t, key)}, fault.Verify},
+		{"an image, no keys", image, nil, nil, 0},
+		{"an image that was checked", image, []string{trustDir(t, key)}, []string{trustDir(t, key)}, 0},
+		{"an image that was checked by a key that is trusted no more", image, []string{trustDir(t, key)}, []string{trustDir(t, newKey(t, keys.P256))}, fault.Verify},
+		{"an image that was not checked", image, nil, []string{trustDir(t, key)}, fault.Verify},
+		{"an update that says it was checked", claims, nil, []string{trustDir(t, key)}, fault.Verify},
 	} {
 		path := ut.Disk(t, "oci:"+images(t)+":v1")
-		hold(t, path, tt.ref)
+		if _, err := applying(t, path, updater.ApplyOptions{Ref: tt.ref, StageOnly: true}, tt.held...); err != nil {
+			t.Fatal(err)
+		}
 		sys, err := updater.Open(updater.OpenOptions{Disk: path, Access: updater.Change, Trust: tt.trusted})
 		if err != nil {
 			t.Fatal(err)

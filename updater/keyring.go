@@ -91,3 +91,20 @@ func (r Keyring) slotStatus(c *partitions.SlotContent) (st SignatureStatus) {
 	}
 	return st
 }
+
+// heldStatus is slotStatus of a slot that an apply of the image or update with
+// the given digest has filled. The system in it may be one that was made on
+// this device: the image's signature was checked then, and nothing in the slot
+// leads from it to the root hash. What stands for it is who it was that signed.
+func (r Keyring) heldStatus(c *partitions.SlotContent, digest string) SignatureStatus {
+	m := c.Manifest
+	if len(c.Signatures) > 0 || digest == "" || m.SourceDigest != digest {
+		return r.slotStatus(c)
+	}
+	for _, k := range r.Keys {
+		if k.ID == m.SourceSigner {
+			return SignatureStatus{SignedBy: k.String()}
+		}
+	}
+	return r.slotStatus(c)
+}

@@ -23,22 +23,43 @@ func (a *apply) checkDigest(digest string) error {
 	if digest == "" {
 		return nil
 	}
-	state, running := &a.state, a.facts.slot
-	if running.IsRoot() && state.Slot(running).Digest == digest && !a.opt.Allow.Same {
-		return fault.Errorf(fault.Nothing, "nothing to do: %s is in slot %v, which is %s", digest, running, state.Slot(running).Status)
+	if where := a.where(digest); where != "" {
+		return fault.Errorf(fault.Nothing, "nothing to do: %s is %s", digest, where)
 	}
-	if waits := state.Slot(a.slot); waits.Digest == digest && !a.opt.Allow.Same {
-		switch {
-		case waits.Status == bootctl.Pending && state.Active() == a.slot:
-			return fault.Errorf(fault.Nothing, "nothing to do: %s is staged in slot %v already", digest, a.slot)
-		case waits.Status == bootctl.Held && a.opt.StageOnly:
-			return fault.Errorf(fault.Nothing, "nothing to do: %s is held in slot %v already", digest, a.slot)
-		}
-	}
-	if state.IsDenied(digest) && !a.opt.Allow.Denied {
+	if a.state.IsDenied(digest) && !a.opt.Allow.Denied {
 		return fault.Errorf(fault.Refused, "image %s failed on this device before (--allow-denied tries it again)", digest)
 	}
 	return nil
+}
+
+// where says in which slot an image or update stands already, so that nothing
+// is to be done; else it is "". What waits in the other slot counts only when
+// the keys that are known now vouch for it.
+func (a *apply) where(digest string) string {
+	if a.opt.Allow.Same {
+		return ""
+	}
+	if slot := a.facts.slot; slot.IsRoot() && a.state.Slot(slot).Digest == digest {
+		return fmt.Sprintf("in slot %v, which is %s", slot, a.state.Slot(slot).Status)
+	}
+	waits := a.state.Slot(a.slot)
+	if waits.Digest != digest || len(a.ring.Keys) > 0 && !a.trusts(digest) {
+		return ""
+	}
+	switch {
+	case waits.Status == bootctl.Pending && a.state.Active() == a.slot:
+		return fmt.Sprintf("staged in slot %v already", a.slot)
+	case waits.Status == bootctl.Held && a.opt.StageOnly:
+		return fmt.Sprintf("held in slot %v already", a.slot)
+	}
+	return ""
+}
+
+// trusts says whether the keys vouch for what the other slot got of an image
+// or update.
+func (a *apply) trusts(digest string) bool {
+	c, err := a.content(a.slot)
+	return err == nil && a.ring.heldStatus(c, digest).SignedBy != ""
 }
 
 // checkImage refuses an image that was made for something else.

@@ -1,6 +1,7 @@
 package updater_test
 
 import (
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -181,7 +182,7 @@ func TestPrebuiltIsForThisDevice(t *testing.T) {
 		u.Config = []byte(`{"format":99,"architecture":"amd64"}`)
 	})
 	_, _, err = applyBeside(t, "oci:"+dir+":v2", updater.ApplyOptions{DryRun: true})
-	if fault.KindOf(err) != fault.Verify || !strings.Contains(err.Error(), "which is beside image oci:"+dir+":v2") {
+	if fault.KindOf(err) != fault.Verify || !strings.Contains(err.Error(), dir+"@sha256:") {
 		t.Errorf("a bad one: error %v", err)
 	}
 }
@@ -252,5 +253,83 @@ func TestPrebuiltOfADigest(t *testing.T) {
 		if err != nil || got.Update != tt.update {
 			t.Errorf("%s: Apply() = %+v, %v; want an update: %v", tt.name, got, err, tt.update)
 		}
+	}
+}
+
+// TestPrebuiltIsSigned has updates beside an image that anybody could have
+// pushed: the last one that a trusted key has signed is taken.
+func TestPrebuiltIsSigned(t *testing.T) {
+	key, stranger := newKey(t, keys.P256), newKey(t, keys.P256)
+	trusting, signedOnly := []string{trustDir(t, key)}, bootctl.Booted{SignedOnly: true}
+	for _, tt := range []struct {
+		name   string
+		dirs   []string
+		booted bootctl.Booted
+		later  []string      // beside a good one, each later than the one before
+		add    *keys.Private // signs the last of them
+		passed int           // how many are told of
+		none   bool          // the good one is not signed
+		want   string        // in the error then, or "the last" for that
+	}{
+		{name: "a later one is unsigned", dirs: trusting, later: []string{"unsigned"}, passed: 1},
+		{name: "a later one has another signature", dirs: trusting, later: []string{"unsigned"}, add: stranger, passed: 1},
+		{name: "a later one cannot be read", dirs: trusting, later: []string{"bad"}, passed: 1},
+		{name: "several later ones", dirs: trusting, later: []string{"unsigned", "bad", "unsigned2"}, passed: 3},
+		{name: "a later one is good", dirs: trusting, later: []string{"unsigned", "unsigned2"}, add: key, want: "the last"},
+		{name: "an unsigned one for another device", dirs: trusting, later: []string{"arm64"}},
+		{name: "the initramfs has keys", booted: signedOnly, later: []string{"unsigned"}, passed: 1},
+		{name: "none is signed", dirs: trusting, later: []string{"unsigned", "unsigned2"}, none: true, passed: 2, want: "unsigned: no valid signature"},
+		{name: "none is signed, the last cannot be read", dirs: trusting, later: []string{"unsigned", "bad"}, none: true, passed: 2, want: "invalid update manifest"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := besideImage(t)
+			opt := updater.BuildOptions{Ref: "oci:" + dir + ":v2", Dir: dir, Tag: "good", SignKeys: []*keys.Private{key}}
+			if tt.none {
+				opt.SignKeys = nil
+			}
+			built, err := updater.Build(t.Context(), opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := built.Digest
+			for i, name := range tt.later {
+				digest := variant(t, dir, "good", name, func(m *manifest.Manifest, u *oci.Update) {
+					m.Created = fmt.Sprintf("20%d-01-01T00:00:00Z", 31+i)
+					u.Annotations["org.opencontainers.image.created"] = m.Created
+					switch name {
+					case "bad":
+						u.Config = []byte(`{"format":99,"architecture":"amd64"}`)
+					case "arm64":
+						m.Architecture = name
+					}
+				})
+				if i == len(tt.later)-1 && tt.add != nil {
+					if _, err := updater.Sign(t.Context(), "oci:"+dir+":"+name, []*keys.Private{tt.add}, oci.Options{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if tt.want == "the last" {
+					want = digest
+				}
+			}
+			var notes []string
+			got, err := bootedOpen(t, runningDisk(t), tt.booted, tt.dirs...).Apply(t.Context(), updater.ApplyOptions{
+				Ref: opt.Ref, DryRun: true, Progress: func(e updater.Event) {
+					if strings.Contains(e.Note, "is passed over") {
+						notes = append(notes, e.Note)
+					}
+				},
+			})
+			if len(notes) != tt.passed {
+				t.Errorf("told of %q; want %d passed over", notes, tt.passed)
+			}
+			if tt.none {
+				if fault.KindOf(err) != fault.Verify || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("Apply() = %v; want kind %d and %q", err, fault.Verify, tt.want)
+				}
+			} else if err != nil || got.Digest != want {
+				t.Errorf("Apply() = %+v, %v; want %s", got, err, want)
+			}
+		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/squashfs"
+	"github.com/abupdate/abupdate/updater/trust"
 	"github.com/abupdate/abupdate/verity"
 )
 
@@ -27,6 +28,9 @@ type source interface {
 	// fill writes the squashfs to w and returns its hash tree and the
 	// manifest.
 	fill(ctx context.Context, w target, progress Progress) (*filled, error)
+	// signedBy says which trusted key has signed the image, before it is
+	// filled in.
+	signedBy(trust.Key)
 	// dropped counts the extended attributes that were left out, by name.
 	dropped() map[string]int
 }

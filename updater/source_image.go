@@ -8,6 +8,7 @@ import (
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
+	"github.com/abupdate/abupdate/updater/trust"
 )
 
 // An imageSource is an ordinary image. How large its squashfs will be is not
@@ -15,8 +16,12 @@ import (
 // read: that is the pass in which it is packed, unless survey is called.
 type imageSource struct {
 	*Image
-	plan *oci.Plan // once the layers were read
+	plan   *oci.Plan // once the layers were read
+	signer trust.Key
 }
+
+// signedBy leaves word for the slot: what is made here is signed by nobody.
+func (s *imageSource) signedBy(k trust.Key) { s.signer = k }
 
 func (s *imageSource) describe() (manifest.Manifest, error) { return s.Describe(), nil }
 
@@ -69,7 +74,7 @@ func (s *imageSource) fill(ctx context.Context, w target, _ Progress) (*filled, 
 	if err != nil {
 		return nil, err
 	}
-	s.plan = made.Plan
+	s.plan, made.Manifest.SourceSigner = made.Plan, s.signer.ID
 	raw, err := made.Manifest.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("describing the image: %w", err)

@@ -2,6 +2,7 @@ package updater
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -87,14 +88,14 @@ func (u *Update) Layers(ctx context.Context) []byte { return u.source.layers(ctx
 // Envelope is what goes into a slot beside the manifest: nil for an update
 // that nobody signed. With keys, one of them must have.
 func (u *Update) Envelope(ctx context.Context, ring Keyring) ([]byte, error) {
-	found, err := u.Signatures(ctx)
-	if err != nil {
-		return nil, err
+	found, damaged := u.Signatures(ctx)
+	if damaged != nil && (len(ring.Keys) == 0 || fault.KindOf(damaged) != fault.Verify) {
+		return nil, damaged
 	}
 	e := ring.envelope(u.Image, found)
 	if len(ring.Keys) > 0 {
 		if _, err := ring.Keys.VerifyManifest(e, u.Raw); err != nil {
-			return nil, fault.Errorf(fault.Verify, "%v: %w", u.Reference(), err)
+			return nil, cmp.Or(damaged, fault.Errorf(fault.Verify, "%v: %w", u.Reference(), err))
 		}
 	}
 	if len(e.Signatures) == 0 {

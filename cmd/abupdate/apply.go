@@ -46,8 +46,7 @@ it. A lower one is refused also when an older system runs, after a rollback say.
 In two steps: --stage-only fills and checks the other slot and leaves the next boot
 as it is (the slot is "held"); --switch, any time later and without a network, lets
 the next boot try it; so does apply of the same image, which then fetches nothing of
-it. An ordinary image whose signature must be checked has none in its slot: of it,
-only apply switches. --cancel takes back what is held, or staged and not booted yet; wanted again, it
+it. --cancel takes back what is held, or staged and not booted yet; wanted again, it
 is not fetched again. Exit code 77 when there is nothing to switch to or to cancel.`,
 		Example: lines(
 			"abupdate apply",

@@ -131,7 +131,7 @@ var docsIntro = func() string {
 		"file with the end of what it printed), `read` (all of the slot was), `confirmed`, `marked_bad`, `next`, `fallback`.\n\n" +
 		"`build --json` and `inspect --json`: the manifest's `version`, `architecture`, `compatible`, `kernel`, `root_hash`,\n" +
 		"`salt`, `data_blocks`, `image_bytes`, `hash_offset`, `tree_bytes`, `encoder`, `source_image`, `source_digest`,\n" +
-		"`created`, `title`, and `digest`. `build` adds `image` (what it was built from), `dir` and `tag`, `raw`, `pushed`; `files`, `layer_bytes`\n" +
+		"`created`, `title`, and `digest`; of a slot that was made of a signed image, `source_signed_by`. `build` adds `image` (what it was built from), `dir` and `tag`, `raw`, `pushed`; `files`, `layer_bytes`\n" +
 		"(compressed), `file_bytes`, `ratio` (`image_bytes` to `file_bytes`), `duplicates` and `duplicate_bytes` (files whose content is kept\n" +
 		"once), `unused_bytes` (content that no file names) and `layers_read_twice`; `wall_seconds`, and `cpu_seconds` unless several are\n" +
 		"built at the same time. `lint --json`: see [lint.md](lint.md).\n\n## Exit codes\n\n| code | meaning |\n|---|---|\n")

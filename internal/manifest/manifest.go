@@ -70,6 +70,10 @@ type Manifest struct {
 	Encoder      string `json:"encoder"`
 	SourceImage  string `json:"source_image,omitempty"`  // reference that was built from
 	SourceDigest string `json:"source_digest,omitempty"` // sha256:... of the image's manifest
+	// SourceSigner is the ID of the trusted key that had signed the image, in a
+	// slot whose system was made of it on the device. It is the device's own
+	// word, as the root hash is.
+	SourceSigner string `json:"source_signed_by,omitempty"`
 	MinVersion   string `json:"min_version,omitempty"`
 	Created      string `json:"created,omitempty"` // RFC 3339, from the image's config
 	// Title is a name for people, from org.opencontainers.image.title or

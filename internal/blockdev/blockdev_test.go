@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -134,4 +135,57 @@ func TestReadPastCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(0, 128<<10, 0)
+}
+
+// TestWritePastCache writes pieces of all sizes, aligned or not, one over the
+// other, and reads in between: what went past the page cache and what went
+// through it must not miss each other.
+func TestWritePastCache(t *testing.T) {
+	const size = 8<<20 + 5000
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := blockdev.Open(path, blockdev.ReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	want, rng := make([]byte, size), rand.New(rand.NewPCG(1, 2))
+	buf := make([]byte, 2<<20+4096)
+	sizes := []int{1, 512, 4096, 64 << 10, 512 << 10, 1 << 20, 2 << 20}
+	for i := range 200 {
+		n := sizes[rng.IntN(len(sizes))]
+		off, shift := rng.IntN(size-n+1), 0
+		switch rng.IntN(4) {
+		case 0:
+			shift = 1 + rng.IntN(4096)
+		case 1: // as it comes
+		default:
+			off = off / 4096 * 4096
+		}
+		p := buf[shift:][:n]
+		if i%3 == 0 {
+			if m, err := f.ReadAt(p, int64(off)); err != nil || !bytes.Equal(p[:m], want[off:off+n]) {
+				t.Fatalf("step %d: ReadAt(%d bytes, %d) = %d, %v; not what was written", i, n, off, m, err)
+			}
+			continue
+		}
+		for j := range p {
+			p[j] = byte(rng.Uint32())
+		}
+		copy(want[off:], p)
+		if m, err := f.WriteAt(p, int64(off)); m != n || err != nil {
+			t.Fatalf("step %d: WriteAt(%d bytes, %d) = %d, %v", i, n, off, m, err)
+		}
+	}
+	if n, err := f.WriteAt(buf[:1<<20], size-1<<20+1); n != 0 || !errors.Is(err, blockdev.ErrOutOfBounds) {
+		t.Errorf("WriteAt(past the end) = %d, %v; want ErrOutOfBounds", n, err)
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the file is not what was written (%v)", err)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -31,11 +32,14 @@ const (
 // File is a Device on a regular file or a block device. Its size is fixed at
 // the time of Open.
 type File struct {
-	f      *os.File
-	size   int64
-	block  bool
-	direct atomic.Pointer[os.File] // the same past the page cache; see Invalidate
-	behind Behind
+	f        *os.File
+	flags    int
+	size     int64
+	block    bool
+	openPast sync.Once
+	past     *os.File    // the same past the page cache, if that can be
+	uncached atomic.Bool // reading goes past it as well; see Invalidate
+	behind   Behind
 }
 
 // Open opens the file or block device at path.
@@ -62,7 +66,7 @@ func Open(path string, mode Mode) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &File{f: f, size: st.Size(), block: block}
+	d := &File{f: f, flags: flags &^ unix.O_EXCL, size: st.Size(), block: block}
 	if err := d.setUp(mode); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -113,9 +117,8 @@ func (d *File) ReadAt(p []byte, off int64) (int, error) {
 	if off >= d.size {
 		return 0, io.EOF
 	}
-	if f := d.direct.Load(); f != nil && len(p) >= directMin && suitsDirect(p, off) {
-		// A file system may refuse what another takes.
-		if n, err := f.ReadAt(p, off); !errors.Is(err, unix.EINVAL) {
+	if d.uncached.Load() && len(p) >= directRead {
+		if n, err := d.direct(p, off, (*os.File).ReadAt); !errors.Is(err, errors.ErrUnsupported) {
 			return n, err
 		}
 	}
@@ -123,13 +126,46 @@ func (d *File) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // WriteAt implements io.WriterAt; a write past the end writes nothing, so a
-// regular file never grows.
+// regular file never grows. Large writes do not go through the page cache where
+// the file system can do that: what is written once and never read from there
+// would only push out what the system needs. They are not durable before Sync
+// either.
 func (d *File) WriteAt(p []byte, off int64) (int, error) {
 	if err := CheckBounds(off, int64(len(p)), d.size); err != nil {
 		return 0, err
 	}
+	if len(p) >= directWrite {
+		if n, err := d.direct(p, off, (*os.File).WriteAt); !errors.Is(err, errors.ErrUnsupported) {
+			return n, err
+		}
+	}
 	n, err := d.f.WriteAt(p, off)
 	d.behind.Wrote(d.f, off, int64(n))
+	return n, err
+}
+
+const (
+	directRead  = 64 << 10  // bytes; less gains from being read ahead
+	directWrite = 512 << 10 // less gains from being written together
+	directAlign = 4096      // of places and lengths, for every device
+)
+
+// direct transfers p past the page cache, or fails with errors.ErrUnsupported:
+// a file system may refuse what another takes.
+func (d *File) direct(p []byte, off int64, do func(*os.File, []byte, int64) (int, error)) (int, error) {
+	if (uint64(off)|uint64(len(p))|uint64(uintptr(unsafe.Pointer(unsafe.SliceData(p)))))%directAlign != 0 {
+		return 0, errors.ErrUnsupported
+	}
+	d.openPast.Do(func() {
+		d.past, _ = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", d.f.Fd()), d.flags|unix.O_DIRECT, 0)
+	})
+	if d.past == nil {
+		return 0, errors.ErrUnsupported
+	}
+	n, err := do(d.past, p, off)
+	if errors.Is(err, unix.EINVAL) {
+		return 0, errors.ErrUnsupported
+	}
 	return n, err
 }
 
@@ -152,30 +188,16 @@ func (d *File) Invalidate(off, n int64) error {
 	if err := unix.Fadvise(int(d.f.Fd()), off, n, unix.FADV_DONTNEED); err != nil {
 		return fmt.Errorf("dropping %s from the page cache: %w", d.f.Name(), err)
 	}
-	if d.direct.Load() == nil {
-		if f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", d.f.Fd()), os.O_RDONLY|unix.O_DIRECT, 0); err == nil {
-			if !d.direct.CompareAndSwap(nil, f) {
-				f.Close()
-			}
-		}
-	}
+	d.uncached.Store(true)
 	return nil
-}
-
-const (
-	directMin   = 64 << 10 // bytes; less gains from being read ahead
-	directAlign = 4096     // of places and lengths, for every device
-)
-
-// suitsDirect says whether O_DIRECT allows to read p at off.
-func suitsDirect(p []byte, off int64) bool {
-	return (uint64(off)|uint64(len(p))|uint64(uintptr(unsafe.Pointer(unsafe.SliceData(p)))))%directAlign == 0
 }
 
 // Close closes the file; it does not sync.
 func (d *File) Close() error {
-	if f := d.direct.Swap(nil); f != nil {
-		f.Close()
+	d.openPast.Do(func() {})
+	var err error
+	if d.past != nil {
+		err = d.past.Close()
 	}
-	return d.f.Close()
+	return errors.Join(err, d.f.Close())
 }

@@ -10,6 +10,7 @@ import (
 const (
 	chunkBlocks = 64
 	chunkBytes  = chunkBlocks * verity.BlockSize
+	mostBlocks  = 256 // of a chunk; as much is written past the page cache
 )
 
 // kind says what is known of a block.
@@ -41,10 +42,10 @@ type chunk struct {
 	got    []byte // hashes
 	want   []byte // the tree's, a window of them
 	known  delta.Range
-	kinds  [chunkBlocks]kind
+	kinds  [mostBlocks]kind
 }
 
-// newChunk makes one with room for so many blocks, at most chunkBlocks.
+// newChunk makes one with room for so many blocks, at most mostBlocks.
 func newChunk(blocks int64) *chunk {
 	return &chunk{
 		buf: make([]byte, blocks*verity.BlockSize),

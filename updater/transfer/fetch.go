@@ -65,7 +65,7 @@ func (r *run) fetchRanges(ctx context.Context, missing []delta.Range) error {
 	}
 	todo, step := make(chan delta.Range), int64(fetchBlocks)
 	if r.opt.Near {
-		step = chunkBlocks
+		step = mostBlocks
 	}
 	var wg sync.WaitGroup
 	for range min(inFlight, len(ranges)) {

@@ -100,7 +100,8 @@ func (m *Mount) Sync(name string) error {
 }
 
 // SyncDir implements Files: all of the file system, since FAT keeps a folder's
-// names, and which clusters are taken, in several places.
+// names, and which clusters are taken, in several places. Of vfat that alone
+// does not flush the disk's own cache; the sync of a file after it does.
 func (m *Mount) SyncDir(name string) error {
 	f, err := m.root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -110,7 +111,7 @@ func (m *Mount) SyncDir(name string) error {
 		return err
 	}
 	defer f.Close()
-	return errors.Join(f.Sync(), unix.Syncfs(int(f.Fd())))
+	return errors.Join(unix.Syncfs(int(f.Fd())), f.Sync())
 }
 
 // Rename implements Files. The kernel frees the clusters of a file that lost

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -20,6 +21,37 @@ func TestDocsNameTests(t *testing.T) {
 		n := checkTestNames(t, root, page)
 		if filepath.Base(page) == "crash-safety.md" && n < 20 {
 			t.Errorf("%s names %d tests; want one for each promise", page, n)
+		}
+	}
+}
+
+// The table of packages in docs/architecture.md has all of them, and says
+// rightly which the initramfs may link.
+func TestArchitectureHasPackages(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inInit := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(strings.TrimSpace(line), "|")
+		if len(cells) != 5 || !strings.HasPrefix(cells[1], " `") {
+			continue
+		}
+		for _, m := range regexp.MustCompile("`([a-z/-]+)`").FindAllStringSubmatch(cells[1]+cells[2], -1) {
+			inInit[m[1]] = inInit[m[1]] || strings.TrimSpace(cells[3]) == "yes"
+		}
+	}
+	for pkg := range load(t) {
+		name, ours := own(pkg)
+		if !ours {
+			continue
+		}
+		yes, ok := inInit[name]
+		if !ok {
+			t.Errorf("docs/architecture.md: the table of packages lacks %s", name)
+		} else if want := slices.Contains(initSafe, name); yes != want && !forTests(name) {
+			t.Errorf("docs/architecture.md: %s in PID 1: %v; initSafe says %v", name, yes, want)
 		}
 	}
 }

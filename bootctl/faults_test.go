@@ -115,9 +115,16 @@ func TestUnreadableRecords(t *testing.T) {
 	dev := formatted(t, all[0])
 	save(t, dev, all[1]) // record 0
 	for record, want := range []bootctl.State{all[0], all[1]} {
-		faulty := blockdevtest.Inject(dev, blockdevtest.Faults{Read: record + 1})
+		faulty := unreadable{dev, int64(record) * bootctl.PartitionSize / 2}
 		if got, err := bootctl.Open(faulty).Load(); err != nil || !got.Equal(want) {
 			t.Errorf("record %d unreadable: Load() = %+v, %v; want the other record's state", record, got, err)
+		}
+		if _, err := bootctl.Open(faulty).LoadToChange(); !errors.Is(err, syscall.EIO) {
+			t.Errorf("record %d unreadable: LoadToChange() = %v; want EIO: it may be the newer one", record, err)
+		}
+		once := blockdevtest.Inject(dev, blockdevtest.Faults{Read: record + 1})
+		if got, err := bootctl.Open(once).Load(); err != nil || !got.Equal(all[1]) {
+			t.Errorf("record %d unreadable once: Load() = %+v, %v; want the newer state", record, got, err)
 		}
 	}
 	dead := blockdevtest.Inject(dev, blockdevtest.Faults{Read: 1, Onwards: true})
@@ -131,6 +138,43 @@ func TestUnreadableRecords(t *testing.T) {
 	}
 	if !bytes.Equal(dev.Bytes(), before) {
 		t.Error("both unreadable: Save() wrote all the same")
+	}
+}
+
+// unreadable is a device with a bad sector.
+type unreadable struct {
+	blockdev.Device
+	off int64
+}
+
+func (d unreadable) ReadAt(p []byte, off int64) (int, error) {
+	if off <= d.off && d.off < off+int64(len(p)) {
+		return 0, syscall.EIO
+	}
+	return d.Device.ReadAt(p, off)
+}
+
+// What is acted on is on the medium: a program that was killed between write
+// and sync left a record in the page cache alone.
+func TestLoadToChangeSyncs(t *testing.T) {
+	all := states(t, 2)
+	dev := formatted(t, all[0])
+	cache := blockdevtest.NewPageCache(dev)
+	if err := bootctl.Open(blockdevtest.Inject(cache, blockdevtest.Faults{Sync: 2, Onwards: true})).Save(all[1]); err == nil {
+		t.Fatal("Save() = nil without its sync")
+	}
+	if got := load(t, dev); !got.Equal(all[0]) {
+		t.Fatalf("the medium has %+v; want nothing of the save yet", got)
+	}
+	got, err := bootctl.Open(cache).LoadToChange()
+	if err != nil || !got.Equal(all[1]) {
+		t.Errorf("LoadToChange() = %+v, %v; want what the page cache has", got, err)
+	}
+	if got := load(t, dev); !got.Equal(all[1]) {
+		t.Errorf("after LoadToChange() the medium has %+v; want the same", got)
+	}
+	if _, err := bootctl.Open(blockdevtest.Inject(dev, blockdevtest.Faults{Sync: 1})).LoadToChange(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("LoadToChange() = %v with a sync that fails; want EIO", err)
 	}
 }
 

@@ -42,6 +42,9 @@ func (st *Store) read() (rec [2]record) {
 		if err == nil {
 			_, err = st.dev.ReadAt(b, off)
 		}
+		if err != nil { // it may be the newer one, and the next read succeed
+			_, err = st.dev.ReadAt(b, off)
+		}
 		if err != nil {
 			rec[i].err = fmt.Errorf("reading boot state record %d at byte %d: %w", i, off, err)
 			continue
@@ -71,8 +74,27 @@ func newest(rec [2]record) int {
 // that cannot be read is another error. It wraps ErrNewer when a record is of
 // a later format: the State is then the newest that this program can read, if
 // any, and must not be saved.
-func (st *Store) Load() (State, error) {
+func (st *Store) Load() (State, error) { return loaded(st.read()) }
+
+// LoadToChange is Load for a program that acts on the state: what it was told
+// is on the medium, and is the newest there is. What a killed program wrote and
+// never synced reads as the newest record, and an order may find that it was
+// done before: so that is synced. A record that cannot be read may be the newer
+// one: that is an error, where Load goes on with the other.
+func (st *Store) LoadToChange() (State, error) {
+	if err := st.dev.Sync(); err != nil {
+		return New(), fmt.Errorf("loading boot state: syncing what was there: %w", err)
+	}
 	rec := st.read()
+	for _, r := range rec {
+		if r.err != nil && !errors.Is(r.err, ErrCorrupt) && !errors.Is(r.err, ErrNewer) {
+			return New(), fmt.Errorf("loading boot state: %w", r.err)
+		}
+	}
+	return loaded(rec)
+}
+
+func loaded(rec [2]record) (State, error) {
 	n := newest(rec)
 	s := New()
 	if n >= 0 {

@@ -47,6 +47,8 @@ type boot struct {
 	// readOnly says why the state must not be saved; "" when it can be.
 	readOnly string
 	watched  bool // a watchdog is armed
+	// uncountable says that this boot is one that nothing was saved of.
+	uncountable bool
 	// tried is the slot that the decrement was saved for: a failure from
 	// there on is held against it.
 	tried bootctl.Slot
@@ -65,7 +67,7 @@ func Boot(sys System) (err error) {
 			err = fmt.Errorf("internal error: %v", r)
 		}
 		if err != nil {
-			b.fail(err)
+			err = b.fail(err)
 		}
 	}()
 	return b.run()
@@ -89,9 +91,15 @@ func (b *boot) run() error {
 }
 
 // fail saves why this boot failed and reboots. The try was taken off before
-// the slot was touched, so that nothing depends on this save.
-func (b *boot) fail(err error) {
+// the slot was touched, so that nothing depends on this save. A boot that
+// nothing counts would fail again and again: that is for a person, who may end
+// it without an error.
+func (b *boot) fail(err error) error {
 	b.sys.Log(true, err.Error())
+	if b.uncountable {
+		b.goDown(b.recover(err.Error()))
+		return nil
+	}
 	if b.tried != bootctl.SlotNone {
 		b.state = b.state.FailBoot(b.tried, err.Error())
 		if saveErr := b.save(b.state); saveErr != nil {
@@ -106,6 +114,7 @@ func (b *boot) fail(err error) {
 	b.sys.Log(true, "rebooting")
 	b.sys.Sleep(wait)
 	b.sys.Restart(recovery.Reboot)
+	return err
 }
 
 // save keeps the state, unless it must be left alone.

@@ -132,10 +132,11 @@ func (b *boot) next(override bootctl.Slot) (bootctl.Choice, error) {
 }
 
 // uncounted chooses when nothing can be saved: only a slot that is known to
-// work may boot without being counted.
+// work may boot without being counted. If it fails all the same, recovery waits.
 func (b *boot) uncounted(choice bootctl.Choice, err error) (bootctl.Choice, error) {
 	for _, slot := range []bootctl.Slot{choice.Slot, choice.Slot.Other()} {
 		if slot.IsRoot() && b.state.Slot(slot).Status == bootctl.Good {
+			b.uncountable = true
 			return bootctl.Choice{Slot: slot, Reason: "good; the boot state cannot be saved"}, nil
 		}
 	}

@@ -78,6 +78,8 @@ func (b *boot) pinned() (bootctl.Choice, bool) {
 	}
 	if b.pin.Counted {
 		b.tried = b.pin.Slot
+	} else {
+		b.uncountable = true
 	}
 	return bootctl.Choice{Slot: b.pin.Slot, Reason: b.pin.Reason, Try: b.pin.Try}, true
 }

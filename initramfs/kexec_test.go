@@ -317,18 +317,32 @@ func TestUnnamedKernel(t *testing.T) {
 // A choice that could not be saved is carried out as well: of a good slot, or
 // in recovery by a person.
 func TestOtherKernelWithoutState(t *testing.T) {
-	d := changing(t)
-	s := d.state()
-	s.Slots[1].Status = bootctl.Good
-	save(d, s)
-	if err := putSuperblock(section(d, partitions.LabelVar), "ext4"); err != nil {
-		t.Fatal(err)
+	good := func(t *testing.T) *device {
+		d := changing(t)
+		s := d.state()
+		s.Slots[1].Status = bootctl.Good
+		save(d, s)
+		return d
 	}
-	d.dev = blockdevtest.Inject(d.dev, blockdevtest.Faults{Write: 1, Onwards: true})
-	g := d.boot(selectorBoot(t)).second()
-	if g.switched == nil || g.booting != bootctl.SlotB {
-		t.Errorf("slot %v, log %q; want the good slot b", g.booting, g.log)
-	}
+	t.Run("a good slot", func(t *testing.T) {
+		d := good(t)
+		if err := putSuperblock(section(d, partitions.LabelVar), "ext4"); err != nil {
+			t.Fatal(err)
+		}
+		d.dev = blockdevtest.Inject(d.dev, blockdevtest.Faults{Write: 1, Onwards: true})
+		g := d.boot(selectorBoot(t)).second()
+		if g.switched == nil || g.booting != bootctl.SlotB {
+			t.Errorf("slot %v, log %q; want the good slot b", g.booting, g.log)
+		}
+	})
+	t.Run("a good slot that fails", func(t *testing.T) {
+		d := good(t)
+		d.dev = blockdevtest.Inject(d.dev, blockdevtest.Faults{Write: 1, Onwards: true})
+		g := d.boot(selectorBoot(t)).second(func(f *fakeSystem) { f.console.Keys = "6\r" })
+		if g.switched != nil || g.restarted != recovery.PowerOff {
+			t.Errorf("slot %v, restarted %v, log %q; want recovery", g.booting, g.restarted, g.log)
+		}
+	})
 }
 
 var _ initramfs.System = (*fakeSystem)(nil)

@@ -149,23 +149,27 @@ func TestStateCannotBeSaved(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		device func(t testing.TB) *device
+		blank  bool // /var is to be made, which takes a save
 		want   bootctl.Slot
 		down   recovery.Restart
 	}{
-		{"good slot first", func(t testing.TB) *device { return installed(t) }, bootctl.SlotA, 0},
-		{"pending slot first, a good one behind it", func(t testing.TB) *device { return updated(t) }, bootctl.SlotA, 0},
+		{"good slot first", func(t testing.TB) *device { return installed(t) }, false, bootctl.SlotA, 0},
+		{"pending slot first, a good one behind it", func(t testing.TB) *device { return updated(t) }, false, bootctl.SlotA, 0},
+		{"good slot that fails: recovery, not one reboot after the other", func(t testing.TB) *device { return installed(t) }, true, bootctl.SlotA, recovery.PowerOff},
 		{"no good slot", func(t testing.TB) *device {
 			d := updated(t)
 			s := d.state()
 			s.Slot(bootctl.SlotA).Status = bootctl.Bad
 			save(d, s)
 			return d
-		}, bootctl.SlotNone, recovery.PowerOff},
+		}, false, bootctl.SlotNone, recovery.PowerOff},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := tt.device(t)
-			if err := putSuperblock(section(d, partitions.LabelVar), "ext4"); err != nil {
-				t.Fatal(err)
+			if !tt.blank {
+				if err := putSuperblock(section(d, partitions.LabelVar), "ext4"); err != nil {
+					t.Fatal(err)
+				}
 			}
 			d.dev = blockdevtest.Inject(d.dev, blockdevtest.Faults{Write: 1, Onwards: true})
 			f := d.boot(func(f *fakeSystem) { f.console.Keys = "6\r" })

@@ -81,7 +81,7 @@ type Applied struct {
 // returns an error the next boot is what it was before. Killed at any point and called again,
 // it finishes.
 func (s *System) Apply(ctx context.Context, opt ApplyOptions) (*Applied, error) {
-	state, err := s.load()
+	state, err := s.loadToChange()
 	if err != nil {
 		return nil, err
 	}

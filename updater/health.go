@@ -222,7 +222,7 @@ func (h *examination) settle(ctx context.Context) error {
 		return err
 	}
 	defer sys.Close()
-	old, err := sys.load()
+	old, err := sys.loadToChange()
 	if err != nil {
 		return err
 	}

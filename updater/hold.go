@@ -12,7 +12,7 @@ import (
 // Switch stages what an Apply with StageOnly left in a slot, after reading it
 // once more. It asks no registry.
 func (s *System) Switch(ctx context.Context, allow Allow, progress Progress) (*Applied, error) {
-	state, err := s.load()
+	state, err := s.loadToChange()
 	if err != nil {
 		return nil, err
 	}
@@ -48,8 +48,11 @@ func (s *System) Switch(ctx context.Context, allow Allow, progress Progress) (*A
 // before it is staged.
 func (s *System) checkHeld(ctx context.Context, state bootctl.State, slot bootctl.Slot, allow Allow, progress Progress) (*partitions.SlotContent, error) {
 	content, err := s.content(slot)
+	if isDamage(err) {
+		err = fault.Wrap(fault.Verify, err)
+	}
 	if err != nil {
-		return nil, fault.Wrap(fault.Verify, err)
+		return nil, err
 	}
 	if got, want := content.Manifest.RootHash, state.Slot(slot).RootHash; got != want {
 		return nil, fault.Errorf(fault.Verify, "its root hash is %s, the boot state's %s", got, want)
@@ -80,7 +83,7 @@ func (s *System) checkHeld(ctx context.Context, state bootctl.State, slot bootct
 // that the same update is not fetched again. When nothing waits, the error is
 // of kind fault.Nothing.
 func (s *System) Cancel() (*Changed, error) {
-	old, err := s.load()
+	old, err := s.loadToChange()
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func (s *System) commit(old, state bootctl.State, slot bootctl.Slot) (*Changed, 
 
 // MarkGood confirms the slot that was booted.
 func (s *System) MarkGood() (*Changed, error) {
-	old, err := s.load()
+	old, err := s.loadToChange()
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (s *System) lastBooted(state bootctl.State) bootctl.Slot {
 // MarkBad leaves a slot by order and denies its image; SlotNone is the slot
 // that was booted last.
 func (s *System) MarkBad(slot bootctl.Slot, reason string) (*Changed, error) {
-	old, err := s.load()
+	old, err := s.loadToChange()
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (s *System) MarkBad(slot bootctl.Slot, reason string) (*Changed, error) {
 
 // Rollback lets the other slot boot next.
 func (s *System) Rollback() (*Changed, error) {
-	old, err := s.load()
+	old, err := s.loadToChange()
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (s *System) Rollback() (*Changed, error) {
 
 // FactoryReset orders the next boot to make /var anew. The slots stay.
 func (s *System) FactoryReset() (*Changed, error) {
-	old, err := s.load()
+	old, err := s.loadToChange()
 	if err != nil {
 		return nil, err
 	}

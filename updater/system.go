@@ -161,6 +161,16 @@ func (s *System) load() (bootctl.State, error) {
 	return state, nil
 }
 
+// loadToChange reads the boot state for what will change it, or say that it was
+// changed before.
+func (s *System) loadToChange() (bootctl.State, error) {
+	state, err := s.store.LoadToChange()
+	if err != nil {
+		return state, fmt.Errorf("reading the boot state of %s: %w", s.name, err)
+	}
+	return state, nil
+}
+
 // save writes the boot state.
 func (s *System) save(state bootctl.State) error {
 	if err := s.store.Save(state); err != nil {

@@ -413,6 +413,45 @@ func TestModuleParams(t *testing.T) {
 	}
 }
 
+// Between abinit and the image's init somebody pings the watchdog that was
+// armed, and only that; where that cannot be, the boot goes on.
+func TestWatchdogIsBridged(t *testing.T) {
+	for _, tt := range []struct {
+		name, cmdline string
+		fail          error
+		want          []string
+	}{
+		{"not armed", " abupdate.watchdog_grace=20", nil, nil},
+		{"armed", " abupdate.watchdog=60", nil, []string{"bridge 1m0s 5m0s"}},
+		{"a time of its own", " abupdate.watchdog=60 abupdate.watchdog_grace=20", nil, []string{"bridge 1m0s 20s"}},
+		{"not wanted", " abupdate.watchdog=60 abupdate.watchdog_grace=0", nil, nil},
+		{"it does not start", " abupdate.watchdog=60", errors.New("no memory"), []string{"bridge 1m0s 5m0s"}},
+	} {
+		d := installed(t)
+		d.cmdline += tt.cmdline
+		f := d.boot(func(f *fakeSystem) {
+			f.watchdog = "mount devtmpfs"
+			f.fail["bridge"] = tt.fail
+		})
+		var got []string
+		moved := slices.IndexFunc(f.calls, func(c string) bool { return strings.HasPrefix(c, "mount  /dev /sysroot/dev move") })
+		for i, call := range f.calls {
+			if strings.HasPrefix(call, "bridge") {
+				got = append(got, call)
+				if i > moved {
+					t.Errorf("%s: call %d of %q; want it before /dev is moved away", tt.name, i, f.calls)
+				}
+			}
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s: calls differ (-want +got):\n%s", tt.name, diff)
+		}
+		if f.switched == nil || tt.fail != nil && !f.said("no memory") {
+			t.Errorf("%s: switched to %q, log %q; want the init, and what failed", tt.name, f.switched, f.log)
+		}
+	}
+}
+
 // The watchdog is armed as soon as there is one, and only when that is
 // ordered. The one in software stands in where the machine has none.
 func TestWatchdog(t *testing.T) {

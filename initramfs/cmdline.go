@@ -17,6 +17,7 @@ type Cmdline struct {
 	Overlay  string        // abupdate.overlay=SIZE|PERCENT as tmpfs takes it
 	Menu     time.Duration // abupdate.menu=SECONDS to wait for a key; negative: not given
 	Watchdog time.Duration // abupdate.watchdog=SECONDS; 0: leave the watchdog alone
+	Grace    time.Duration // abupdate.watchdog_grace=SECONDS in which somebody is to take it over
 	Debug    bool          // abupdate.debug
 	Init     string        // init=PATH
 	Warnings []string      // what could not be understood and was ignored
@@ -26,12 +27,16 @@ type Cmdline struct {
 // of the memory.
 const DefaultOverlay = "50%"
 
+// DefaultGrace is long enough for the first service of a slow device, not for
+// all of them.
+const DefaultGrace = 5 * time.Minute
+
 // ParseCmdline reads the content of /proc/cmdline. It never fails: a typo on
 // the command line must not keep a device from booting, so that a value that
 // makes no sense is ignored and named in Warnings. The last one of a repeated
 // option counts.
 func ParseCmdline(line string) Cmdline {
-	c := Cmdline{Overlay: DefaultOverlay, Menu: -1}
+	c := Cmdline{Overlay: DefaultOverlay, Menu: -1, Grace: DefaultGrace}
 	for _, word := range splitCmdline(line) {
 		key, value, _ := strings.Cut(word, "=")
 		if err := c.set(key, value); err != nil {
@@ -61,6 +66,8 @@ func (c *Cmdline) set(key, value string) (err error) {
 		return setSeconds(&c.Menu, value)
 	case "abupdate.watchdog":
 		return setSeconds(&c.Watchdog, value)
+	case "abupdate.watchdog_grace":
+		return setSeconds(&c.Grace, value)
 	case "abupdate.debug":
 		c.Debug = value != "0"
 	case "init":

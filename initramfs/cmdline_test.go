@@ -14,23 +14,24 @@ import (
 
 func TestParseCmdline(t *testing.T) {
 	type want = initramfs.Cmdline
+	const grace = initramfs.DefaultGrace
 	for _, tt := range []struct {
 		name, line string
 		want       want
 	}{
-		{"nothing", "", want{Overlay: "50%", Menu: -1}},
-		{"what image writes", "console=tty0 console=ttyS0 panic=5 abupdate.disk=0F1E-AB quiet\n", want{Overlay: "50%", Menu: -1, Disk: "0f1e-ab"}},
-		{"all of it", "abupdate.slot=recovery abupdate.overlay=25% abupdate.menu=3 abupdate.watchdog=60 abupdate.debug init=/bin/sh",
-			want{Slot: bootctl.SlotRecovery, Overlay: "25%", Menu: 3 * time.Second, Watchdog: time.Minute, Debug: true, Init: "/bin/sh"}},
-		{"debug off", "abupdate.debug=0", want{Overlay: "50%", Menu: -1}},
-		{"quotes", `dyndbg="file a +p" "init=/opt/my init" abupdate.slot="b"`, want{Overlay: "50%", Menu: -1, Init: "/opt/my init", Slot: bootctl.SlotB}},
-		{"an open quote goes to the end", `init="/a b c`, want{Overlay: "50%", Menu: -1, Init: "/a b c"}},
-		{"what follows -- is the init's", "abupdate.slot=a -- abupdate.slot=b init=/x", want{Overlay: "50%", Menu: -1, Slot: bootctl.SlotA}},
-		{"-- at the end", "abupdate.slot=a --", want{Overlay: "50%", Menu: -1, Slot: bootctl.SlotA}},
-		{"a size in bytes", "abupdate.overlay=268435456", want{Overlay: "268435456", Menu: -1}},
-		{"a size with a unit", "abupdate.overlay=512M", want{Overlay: "536870912", Menu: -1}},
-		{"a small unit", "abupdate.overlay=2g", want{Overlay: "2147483648", Menu: -1}},
-		{"prefixes of options are none of ours", "abupdatex=1 xabupdate.slot=a", want{Overlay: "50%", Menu: -1}},
+		{"nothing", "", want{Grace: grace, Overlay: "50%", Menu: -1}},
+		{"what image writes", "console=tty0 console=ttyS0 panic=5 abupdate.disk=0F1E-AB quiet\n", want{Grace: grace, Overlay: "50%", Menu: -1, Disk: "0f1e-ab"}},
+		{"all of it", "abupdate.slot=recovery abupdate.overlay=25% abupdate.menu=3 abupdate.watchdog=60 abupdate.watchdog_grace=20 abupdate.debug init=/bin/sh",
+			want{Grace: 20 * time.Second, Slot: bootctl.SlotRecovery, Overlay: "25%", Menu: 3 * time.Second, Watchdog: time.Minute, Debug: true, Init: "/bin/sh"}},
+		{"debug off", "abupdate.debug=0", want{Grace: grace, Overlay: "50%", Menu: -1}},
+		{"quotes", `dyndbg="file a +p" "init=/opt/my init" abupdate.slot="b"`, want{Grace: grace, Overlay: "50%", Menu: -1, Init: "/opt/my init", Slot: bootctl.SlotB}},
+		{"an open quote goes to the end", `init="/a b c`, want{Grace: grace, Overlay: "50%", Menu: -1, Init: "/a b c"}},
+		{"what follows -- is the init's", "abupdate.slot=a -- abupdate.slot=b init=/x", want{Grace: grace, Overlay: "50%", Menu: -1, Slot: bootctl.SlotA}},
+		{"-- at the end", "abupdate.slot=a --", want{Grace: grace, Overlay: "50%", Menu: -1, Slot: bootctl.SlotA}},
+		{"a size in bytes", "abupdate.overlay=268435456", want{Grace: grace, Overlay: "268435456", Menu: -1}},
+		{"a size with a unit", "abupdate.overlay=512M", want{Grace: grace, Overlay: "536870912", Menu: -1}},
+		{"a small unit", "abupdate.overlay=2g", want{Grace: grace, Overlay: "2147483648", Menu: -1}},
+		{"prefixes of options are none of ours", "abupdatex=1 xabupdate.slot=a", want{Grace: grace, Overlay: "50%", Menu: -1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, initramfs.ParseCmdline(tt.line)); diff != "" {
@@ -46,7 +47,7 @@ func TestParseCmdlineMistakes(t *testing.T) {
 		"abupdate.slot=", "abupdate.slot=c", "abupdate.slot=A", "abupdate.overlay=", "abupdate.overlay=0%", "abupdate.overlay=101%",
 		"abupdate.overlay=%", "abupdate.overlay=1K", "abupdate.overlay=M", "abupdate.overlay=-1M", "abupdate.overlay=1,mode=777",
 		"abupdate.overlay=9999999999G", "abupdate.overlay=2048G", "abupdate.menu=soon", "abupdate.menu=-1", "abupdate.menu=3601",
-		"abupdate.watchdog=1.5", "abupdate.typo=1", "abupdate.=", "init=sh", "init=",
+		"abupdate.watchdog=1.5", "abupdate.watchdog_grace=-1", "abupdate.typo=1", "abupdate.=", "init=sh", "init=",
 	} {
 		c := initramfs.ParseCmdline(word)
 		if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], word) {

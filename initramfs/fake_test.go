@@ -370,6 +370,10 @@ func (f *fakeSystem) ArmWatchdog(timeout time.Duration) (bool, error) {
 
 func (f *fakeSystem) Alive() {}
 
+func (f *fakeSystem) BridgeWatchdog(timeout, grace time.Duration) error {
+	return f.call("bridge %v %v", timeout, grace)
+}
+
 func (f *fakeSystem) LoadKernel(file string, initrd func(io.Writer) error, line string) error {
 	if err := f.call("kernel %s %s", strings.TrimPrefix(file, f.root), line); err != nil {
 		return err

@@ -18,6 +18,15 @@ func (b *boot) armWatchdog() {
 	b.warn(err)
 }
 
+// leaveWatchdog bridges the time until the image's init, or what it starts,
+// takes the watchdog over. Where that cannot be, init has the watchdog's own
+// time for it.
+func (b *boot) leaveWatchdog() {
+	if b.watched && b.cmdline.Grace > 0 {
+		b.warn(b.sys.BridgeWatchdog(b.cmdline.Watchdog, b.cmdline.Grace))
+	}
+}
+
 // loadModules loads what the list names, in its order. The watchdog is armed
 // as soon as its module is there; the one in software only where the machine
 // has none.

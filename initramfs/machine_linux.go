@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/watchdog"
 	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/recovery"
 	"github.com/abupdate/abupdate/verity/dm"
@@ -22,7 +23,7 @@ type machine struct {
 	release  string
 	kmsg     *os.File
 	consoles *consoles
-	watchdog *os.File
+	watchdog *watchdog.File
 	alive    atomic.Int64 // Uptime of the last sign of life
 }
 
@@ -168,6 +169,10 @@ func (m *machine) Random(p []byte) error {
 }
 
 func (m *machine) Uptime() time.Duration {
+	return uptime()
+}
+
+func uptime() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		return 0
@@ -181,30 +186,6 @@ func (m *machine) Sleep(d time.Duration) {
 		time.Sleep(min(d, time.Second))
 	}
 	m.Alive()
-}
-
-func (m *machine) ArmWatchdog(timeout time.Duration) (bool, error) {
-	f, err := os.OpenFile("/dev/watchdog", os.O_WRONLY, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("opening the watchdog: %w", err)
-	}
-	m.watchdog = f
-	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.WDIOC_SETTIMEOUT, int(timeout/time.Second)); err != nil {
-		return true, fmt.Errorf("setting the watchdog to %v: %w", timeout, err)
-	}
-	return true, nil
-}
-
-// Alive pings the watchdog. It is never stopped: the image's init opens it
-// again and goes on, or the machine is reset, which the boot counter saw.
-func (m *machine) Alive() {
-	m.alive.Store(int64(m.Uptime()))
-	if m.watchdog != nil {
-		m.watchdog.Write([]byte{0})
-	}
 }
 
 // maxLogLine is what /dev/kmsg takes in one record, with some room.

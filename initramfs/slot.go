@@ -150,6 +150,7 @@ func (b *boot) handOver(choice bootctl.Choice, c *partitions.SlotContent) error 
 		init, b.sys.Uptime().Round(time.Millisecond)))
 	b.setKernel("printk_devkmsg", "ratelimit")
 	b.sys.Alive()
+	b.leaveWatchdog()
 	for _, dir := range []string{"/dev", "/proc", "/sys", "/run"} {
 		target, err := resolve(b.path(newRoot), dir)
 		if err != nil {

@@ -60,6 +60,9 @@ type System interface {
 	// is one. Alive tells it that the sequence goes on.
 	ArmWatchdog(timeout time.Duration) (armed bool, err error)
 	Alive()
+	// BridgeWatchdog leaves the watchdog, which is armed, to a process of its
+	// own that keeps it quiet until somebody else opens it, at most for grace.
+	BridgeWatchdog(timeout, grace time.Duration) error
 
 	// LoadKernel readies another kernel, out of a file below Root, for
 	// StartKernel, which goes over to it and returns only with an error.

@@ -10,6 +10,10 @@ import (
 )
 
 func main() {
+	if os.Args[0] == initramfs.BridgeName && len(os.Args) == 3 {
+		initramfs.BridgeMain(os.Args[1:])
+		return
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "abinit: runs as process 1 of an initramfs only")
 		os.Exit(2)

@@ -92,7 +92,7 @@ limited number of tries, and falls back by itself when nobody confirms it.`,
 	)
 	root.AddCommand(
 		newBuild(a), newImage(a), newInstall(a), newInitramfs(a), newInspect(a), newSign(a), newKey(a), newLint(a), newDiff(a),
-		newApply(a), newStatus(a), newHealth(a), newMarkGood(a), newMarkBad(a), newRollback(a), newVerify(a), newSelector(a), newEtc(a), newFactoryReset(a),
+		newApply(a), newStatus(a), newHealth(a), newMarkGood(a), newMarkBad(a), newRollback(a), newVerify(a), newSelector(a), newWatchdog(a), newEtc(a), newFactoryReset(a),
 		newDemo(a), newMan(a), newDocs(a),
 	)
 	root.InitDefaultCompletionCmd()

@@ -7,14 +7,19 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/abupdate/abupdate/bootctl"
 )
 
 // A config is /etc/guest.json: how this image behaves once it has said that
-// it is there. "" serves the host; "panic", "exit" and "hang" are broken.
+// it is there. "" serves the host, and "nodog" does so without the watchdog;
+// "panic", "exit" and "hang" are broken, and "dogged" hangs at odd tries before
+// it takes the watchdog over, at others after it.
 type config struct {
 	Mode string `json:"mode"`
 }
@@ -50,26 +55,60 @@ func live() error {
 	if err := a.announce(cfg.Mode); err != nil {
 		return err
 	}
-	if cfg.Mode != "" {
+	if cfg.Mode != "" && cfg.Mode != "nodog" {
 		act(cfg.Mode)
 	}
-	keepWatchdog()
+	if cfg.Mode != "nodog" {
+		keepWatchdog()
+	}
 	return a.serve()
 }
 
 // keepWatchdog takes over the watchdog, if there is one, as an init does that
 // knows of it.
 func keepWatchdog() {
-	f, err := os.OpenFile("/dev/watchdog", os.O_WRONLY, 0)
-	if err != nil {
+	f := openWatchdog()
+	if f == nil {
 		return
 	}
-	fmt.Println("guest: took over the watchdog")
 	go func() {
 		for ; ; time.Sleep(5 * time.Second) {
 			f.Write([]byte{0})
 		}
 	}()
+}
+
+func openWatchdog() *os.File {
+	f, err := os.OpenFile("/dev/watchdog", os.O_WRONLY, 0)
+	if err != nil {
+		return nil
+	}
+	fmt.Println("guest: took over the watchdog")
+	return f
+}
+
+// freezeInit stops process 1, so that nothing it does goes on: as the image's
+// mkfs.ext4 it hangs the boot sequence.
+func freezeInit() error {
+	dir, err := os.MkdirTemp("", "cgroup")
+	if err != nil {
+		return err
+	}
+	if err := unix.Mount("cgroup2", dir, "cgroup2", 0, ""); err != nil {
+		return fmt.Errorf("mounting cgroup2: %w", err)
+	}
+	dir += "/frozen"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	for _, file := range []string{"cgroup.procs", "cgroup.freeze"} {
+		if err := os.WriteFile(dir+"/"+file, []byte("1"), 0); err != nil {
+			return err
+		}
+	}
+	for {
+		time.Sleep(time.Hour)
+	}
 }
 
 // mountMissing mounts what an initramfs may not have handed over.
@@ -126,6 +165,13 @@ func act(what string) {
 		os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
 	case "exit":
 		os.Exit(3)
+	case "dogged":
+		var dog *os.File
+		if b, err := bootctl.ReadBooted(bootctl.BootedPath); err != nil || b.Try%2 == 0 {
+			dog = openWatchdog()
+		}
+		act("hang")
+		runtime.KeepAlive(dog) // open
 	case "hang":
 		for { // an empty select would be a deadlock, which ends the program
 			time.Sleep(time.Hour)

@@ -7,13 +7,20 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 )
 
 func main() {
 	if os.Getpid() == 1 {
 		runInit()
 	}
-	if err := run(os.Args[1:]); err != nil {
+	err := error(nil)
+	if filepath.Base(os.Args[0]) == "mkfs.ext4" {
+		err = freezeInit()
+	} else {
+		err = run(os.Args[1:])
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "guest: %v\n", err)
 		os.Exit(1)
 	}

@@ -8,3 +8,8 @@ import _ "embed"
 //
 //go:embed abupdate-mark-good.service
 var MarkGoodService []byte
+
+// WatchdogService is the systemd unit that takes over the watchdog.
+//
+//go:embed abupdate-watchdog.service
+var WatchdogService []byte

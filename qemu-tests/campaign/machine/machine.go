@@ -263,16 +263,17 @@ func (m *Machine) Random(p []byte) error {
 	return nil
 }
 
-func (m *Machine) Console() recovery.Console               { return m }
-func (m *Machine) Log(_ bool, line string)                 { m.Messages = append(m.Messages, line) }
-func (m *Machine) Uptime() time.Duration                   { return m.clock }
-func (m *Machine) Sleep(d time.Duration)                   { m.clock += d }
-func (m *Machine) ArmWatchdog(time.Duration) (bool, error) { return true, nil }
-func (m *Machine) Alive()                                  {}
-func (m *Machine) Restart(how recovery.Restart)            { m.restart = how }
-func (m *Machine) StartKernel() error                      { return errors.New("no other kernel") }
-func (m *Machine) Write(p []byte) (int, error)             { return len(p), nil }
-func (m *Machine) Interactive() bool                       { return true }
+func (m *Machine) Console() recovery.Console                         { return m }
+func (m *Machine) Log(_ bool, line string)                           { m.Messages = append(m.Messages, line) }
+func (m *Machine) Uptime() time.Duration                             { return m.clock }
+func (m *Machine) Sleep(d time.Duration)                             { m.clock += d }
+func (m *Machine) ArmWatchdog(time.Duration) (bool, error)           { return true, nil }
+func (m *Machine) Alive()                                            {}
+func (m *Machine) BridgeWatchdog(time.Duration, time.Duration) error { return nil }
+func (m *Machine) Restart(how recovery.Restart)                      { m.restart = how }
+func (m *Machine) StartKernel() error                                { return errors.New("no other kernel") }
+func (m *Machine) Write(p []byte) (int, error)                       { return len(p), nil }
+func (m *Machine) Interactive() bool                                 { return true }
 func (m *Machine) SwitchRoot(string, string, []string, []string) error {
 	m.Switched = true
 	return nil

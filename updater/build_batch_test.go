@@ -60,7 +60,7 @@ func TestBuildAll(t *testing.T) {
 			t.Errorf("%d jobs: digests (-alone +together):\n%s", jobs, diff)
 		}
 		for tag, digest := range map[string]string{"1.0": want[0], "2.0": want[1]} {
-			in, err := updater.Inspect(t.Context(), "oci:"+dir+":"+tag, updater.SourceOptions{}, nil)
+			in, err := updater.Look(t.Context(), "oci:"+dir+":"+tag, updater.LookOptions{})
 			if err != nil || in.Digest != digest {
 				t.Errorf("%d jobs: %s is %+v, %v; want %s", jobs, tag, in, err, digest)
 			}
@@ -126,7 +126,7 @@ func TestBuildAllPushes(t *testing.T) {
 			t.Errorf("image %d: %+v; want it pushed as %s", i, o, tag)
 			continue
 		}
-		in, err := updater.Inspect(t.Context(), host+"/os/update:"+tag, updater.SourceOptions{}, nil)
+		in, err := updater.Look(t.Context(), host+"/os/update:"+tag, updater.LookOptions{})
 		if err != nil || in.Digest != o.Built.Digest {
 			t.Errorf("the registry has %+v, %v; want digest %s", in, err, o.Built.Digest)
 		}

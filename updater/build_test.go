@@ -62,9 +62,9 @@ func TestBuildOutputs(t *testing.T) {
 			t.Fatalf("%+v: %v", tt, err)
 		}
 		if tt.raw {
-			in, err := updater.InspectRaw(opt.Raw)
+			in, err := updater.Look(t.Context(), opt.Raw, updater.LookOptions{})
 			if err != nil || in.RootHash != built.RootHash {
-				t.Errorf("%+v: InspectRaw() = %+v, %v; want root hash %s", tt, in, err, built.RootHash)
+				t.Errorf("%+v: Look() = %+v, %v; want root hash %s", tt, in, err, built.RootHash)
 			}
 		}
 		if tt.dir {
@@ -111,9 +111,9 @@ func TestBuildRaw(t *testing.T) {
 	if err := tree.VerifyData(t.Context(), image, nil); err != nil {
 		t.Error(err)
 	}
-	in, err := updater.InspectRaw(raw)
+	in, err := updater.Look(t.Context(), raw, updater.LookOptions{})
 	if err != nil || in.Kind != "slot" || in.RootHash != built.RootHash {
-		t.Errorf("InspectRaw() = %+v, %v; want root hash %s", in, err, built.RootHash)
+		t.Errorf("Look() = %+v, %v; want root hash %s", in, err, built.RootHash)
 	}
 }
 
@@ -126,7 +126,7 @@ func TestBuildIntoOneLayout(t *testing.T) {
 		}
 	}
 	for tag, version := range map[string]string{"v1": "1.0", "v2": "2.0"} {
-		in, err := updater.Inspect(t.Context(), "oci:"+dir+":"+tag, updater.SourceOptions{}, nil)
+		in, err := updater.Look(t.Context(), "oci:"+dir+":"+tag, updater.LookOptions{})
 		if err != nil || in.Kind != "update" || in.Version != version {
 			t.Errorf("Inspect(%s) = %+v, %v; want an update of version %s", tag, in, err, version)
 		}

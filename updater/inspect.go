@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/abupdate/abupdate/bootctl"
-	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
@@ -69,40 +68,8 @@ type Referrer struct {
 	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
-// Inspect reads what an image or an update says of itself. The layers of an
-// ordinary image are read to their end.
-func Inspect(ctx context.Context, name string, opt SourceOptions, progress Progress) (*Inspected, error) {
-	s := &snapshot{look: LookOptions{Source: opt, Progress: progress}}
-	defer s.Close()
-	err := s.openReference(ctx, name)
-	return s.in, err
-}
-
-// InspectSlot reads what a slot says of itself.
-func (s *System) InspectSlot(slot bootctl.Slot) (*Inspected, error) {
-	sec, err := s.slot(slot)
-	if err != nil {
-		return nil, err
-	}
-	snap := &snapshot{}
-	err = snap.openSlot(s.slotName(slot), sec)
-	return snap.in, err
-}
-
 func (s *System) slotName(slot bootctl.Slot) string {
 	return fmt.Sprintf("slot %v of %s", slot, s.name)
-}
-
-// InspectRaw reads the file that build --raw made.
-func InspectRaw(path string) (*Inspected, error) {
-	dev, err := blockdev.Open(path, blockdev.ReadOnly)
-	if err != nil {
-		return nil, fault.Errorf(fault.Usage, "opening the slot image: %w", err)
-	}
-	defer dev.Close()
-	s := &snapshot{}
-	err = s.openSlot(path, dev)
-	return s.in, err
 }
 
 // describeOCI fills in what an OCI manifest says.

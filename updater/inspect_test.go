@@ -97,7 +97,7 @@ func TestLookLargePackages(t *testing.T) {
 func TestInspectUpdate(t *testing.T) {
 	dir, updates := twoVersions(t), filepath.Join(t.TempDir(), "updates")
 	built := build(t, "oci:"+dir+":v1", updates, "")
-	in, err := updater.Inspect(t.Context(), "oci:"+updates+":1.0", updater.SourceOptions{}, nil)
+	in, err := updater.Look(t.Context(), "oci:"+updates+":1.0", updater.LookOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestInspectUpdate(t *testing.T) {
 		roles[b.Role] = b
 	}
 	if in.Kind != "update" || in.Digest != built.Digest || !cmp.Equal(in.Manifest, built.Manifest) {
-		t.Errorf("Inspect() = %+v; want what was built: %+v", in, built)
+		t.Errorf("Look() = %+v; want what was built: %+v", in, built)
 	}
 	if roles["squashfs"].Bytes != built.ImageBytes || roles["hash tree"].Bytes != built.TreeBytes || roles["config"].MediaType != manifest.ConfigMediaType {
 		t.Errorf("blobs are %+v", in.Blobs)
@@ -121,7 +121,7 @@ func TestInspectSubject(t *testing.T) {
 	dir, work := twoVersions(t), t.TempDir()
 	updates := filepath.Join(work, "updates")
 	built := build(t, "oci:"+dir+":v1", updates, "")
-	in, err := updater.Inspect(t.Context(), "oci:"+updates+":1.0", updater.SourceOptions{}, nil)
+	in, err := updater.Look(t.Context(), "oci:"+updates+":1.0", updater.LookOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestInspectSubject(t *testing.T) {
 	if _, err := oci.WriteUpdate(t.Context(), filepath.Join(work, "again"), "1", u); err != nil {
 		t.Fatal(err)
 	}
-	in, err = updater.Inspect(t.Context(), "oci:"+filepath.Join(work, "again")+":1", updater.SourceOptions{}, nil)
+	in, err = updater.Look(t.Context(), "oci:"+filepath.Join(work, "again")+":1", updater.LookOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestInspectSubject(t *testing.T) {
 func TestInspectReferrers(t *testing.T) {
 	dir := besideImage(t)
 	built := build(t, "oci:"+dir+":v2", dir, "")
-	in, err := updater.Inspect(t.Context(), "oci:"+dir+":v2", updater.SourceOptions{}, nil)
+	in, err := updater.Look(t.Context(), "oci:"+dir+":v2", updater.LookOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

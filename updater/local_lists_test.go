@@ -96,7 +96,7 @@ func TestListOfAnUpdateThatIsLeft(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			ref := update(t, s.dir, "base")
 			blobs := filepath.Join(strings.TrimSuffix(strings.TrimPrefix(ref, "oci:"), ":base"), "blobs", "sha256")
-			in, err := updater.Inspect(t.Context(), ref, updater.SourceOptions{}, nil)
+			in, err := updater.Look(t.Context(), ref, updater.LookOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

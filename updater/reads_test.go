@@ -100,7 +100,7 @@ func TestReads(t *testing.T) {
 			return err
 		}},
 		{name: "inspect", want: 1, do: func(t *testing.T) error {
-			_, err := updater.Inspect(t.Context(), ref, updater.SourceOptions{}, nil)
+			_, err := updater.Look(t.Context(), ref, updater.LookOptions{})
 			return err
 		}},
 		{name: "dry run", want: 1, do: apply(updater.ApplyOptions{DryRun: true})},

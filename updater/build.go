@@ -80,7 +80,7 @@ func Build(ctx context.Context, opt BuildOptions) (*Built, error) {
 		return nil, err
 	}
 	defer im.Close()
-	im.opt.Compatible, im.opt.NoKernel = opt.Compose.Compatible, opt.Compose.NoKernel
+	im.opt.Compatible, im.opt.MinVersion, im.opt.NoKernel = opt.Compose.Compatible, opt.Compose.MinVersion, opt.Compose.NoKernel
 	out, err := newOutput(opt)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/updater/compose"
 )
@@ -59,7 +61,7 @@ func newOutput(opt BuildOptions) (*output, error) {
 
 func workDir(parent string) (string, error) {
 	dir, err := os.MkdirTemp(parent, ".abupdate-build-*")
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return "", fault.Errorf(fault.Usage, "making a working directory: %w", err)
 	}
 	if err != nil {

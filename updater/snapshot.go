@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/unsquash"
+	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/updater/diff"
 	"github.com/abupdate/abupdate/verity"
@@ -74,6 +76,9 @@ func (s *snapshot) Close() error {
 
 // open finds out what name is: a slot, a file, or a reference.
 func (s *snapshot) open(ctx context.Context, name string) error {
+	if err := checkTempDir(s.look.TempDir); err != nil {
+		return err
+	}
 	if slot, err := bootctl.ParseSlot(name); err == nil && slot != bootctl.SlotNone {
 		sys, err := Open(OpenOptions{Disk: s.look.Disk})
 		if err != nil {
@@ -86,15 +91,58 @@ func (s *snapshot) open(ctx context.Context, name string) error {
 		}
 		return s.openSlot(sys.slotName(slot), sec)
 	}
-	if st, err := os.Stat(name); err == nil && st.Mode().IsRegular() {
-		dev, err := blockdev.Open(name, blockdev.ReadOnly)
-		if err != nil {
-			return fault.Errorf(fault.Usage, "opening the slot image: %w", err)
+	st, err := os.Stat(name)
+	switch {
+	case err != nil:
+	case st.Mode().IsRegular() || st.Mode().Type() == fs.ModeDevice:
+		return s.openFile(name)
+	case st.IsDir():
+		if _, err := oci.ParseReference(name); err != nil {
+			return fault.Errorf(fault.Usage, "%s is a directory: oci:%[1]s is the layout in it", name)
 		}
-		s.close = append(s.close, dev.Close)
-		return s.openSlot(name, dev)
 	}
 	return s.openReference(ctx, name)
+}
+
+// checkTempDir finds out early whether a folder that was named is there.
+func checkTempDir(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	switch st, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fault.Errorf(fault.Usage, "looking for the temporary directory: %w", err)
+	case err != nil:
+		return fmt.Errorf("looking for the temporary directory: %w", err)
+	case !st.IsDir():
+		return fault.Errorf(fault.Usage, "looking for the temporary directory: %s: it is not a directory", dir)
+	}
+	return nil
+}
+
+// openFile looks at a slot image. Of what people take for one it says what it
+// is.
+func (s *snapshot) openFile(name string) error {
+	dev, err := blockdev.Open(name, blockdev.ReadOnly)
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("opening the slot image: %w", err)
+	}
+	if err != nil {
+		return fault.Errorf(fault.Usage, "opening the slot image: %w", err)
+	}
+	s.close = append(s.close, dev.Close)
+	err = s.openSlot(name, dev)
+	if err == nil {
+		return nil
+	}
+	const tarMagic = 257
+	magic := make([]byte, 5)
+	if _, diskErr := partitions.Open(dev); diskErr == nil {
+		return fault.Errorf(fault.Usage, "%s is a disk: abupdate inspect a --disk %[1]s shows slot a of it", name)
+	} else if _, err := dev.ReadAt(magic, tarMagic); err == nil && string(magic) == "ustar" {
+		return fault.Errorf(fault.Usage, "%s is an archive: oci-archive:%[1]s or docker-archive:%[1]s is the image in it", name)
+	}
+	return err
 }
 
 // openSlot looks at a slot. Whatever is read of its image is checked against

@@ -61,6 +61,9 @@ type OpenOptions struct {
 	TrustDirs []string
 }
 
+// ErrNotBooted says that this machine runs from no disk of abupdate's.
+var ErrNotBooted = errors.New("this system was not booted by abupdate")
+
 // Open opens a disk. Without OpenOptions.Disk it asks what abinit left in
 // /run; on a machine that abinit did not boot the error is of kind
 // fault.Usage.
@@ -72,7 +75,7 @@ func Open(opt OpenOptions) (*System, error) {
 	path := opt.Disk
 	if path == "" {
 		if booted == nil {
-			return nil, fault.Errorf(fault.Usage, "this system was not booted by abupdate: name a disk or an image file with --disk")
+			return nil, fault.Errorf(fault.Usage, "%w: name a disk or an image file with --disk", ErrNotBooted)
 		}
 		path = booted.Disk
 	}

@@ -87,6 +87,8 @@ func TestBadInput(t *testing.T) {
 		{"build " + ref("v1") + " --raw " + work, 2, "it is a directory"},
 		{"build " + ref("v1") + " -o " + text, 2, "it is not a directory"},
 		{"build " + ref("v1") + " --raw " + work + "/no/x", 2, work + "/no"},
+		{"build " + ref("v1") + " --raw /dev/full/x", 2, "/dev/full"},
+		{"build " + ref("v1") + " -o " + work + "/x --temp " + text, 2, "text.tar"},
 		{"build " + ref("v1") + " -o " + work + "/x --workers many", 2, "flag: not a whole number"},
 		{"image " + ref("v1"), 2, "abupdate: image: no -o DISK given"},
 		{"initramfs " + ref("v1") + " -o " + work, 2, "it is a directory"},
@@ -166,8 +168,6 @@ func TestBadInput(t *testing.T) {
 		// nothing there
 		{"rollback --disk " + disk, 6, "nothing to roll back to"},
 		{"mark-bad a --disk " + disk, 6, "only good one"},
-		// disk full
-		{"build " + ref("v1") + " --raw /dev/full/x", 1, "/dev/full"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			before := written(t, disk)

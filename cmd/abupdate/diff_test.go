@@ -1,8 +1,11 @@
 package main
 
 import (
+	"archive/tar"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -108,11 +111,34 @@ func TestInspectEscapes(t *testing.T) {
 	}
 }
 
+// What an update demands of a device, and lets it keep, is shown.
+func TestInspectTerms(t *testing.T) {
+	dir := ut.Layout(t, map[string]ut.Image{"v1": {Version: "1.0", Files: map[string]string{
+		"usr/lib/abupdate/config.d/a.toml": "etc = 'persist'\n[persist]\npaths = ['/srv', '/root']\n",
+	}}})
+	updates := filepath.Join(t.TempDir(), "updates")
+	must(t, "build", "oci:"+dir+":v1", "-o", updates, "--compatible", "board7", "--min-version", "0.5")
+	fields := strings.Fields(must(t, "inspect", "oci:"+updates))
+	for _, want := range []string{"compatible board7", "minimum version 0.5", "/etc persist", "kept folders /root, /srv"} {
+		if !strings.Contains(strings.Join(fields, " "), want) {
+			t.Errorf("inspect says %q; want %q", fields, want)
+		}
+	}
+}
+
 // Wrong arguments end with one line and the right code.
 func TestDiffBadInput(t *testing.T) {
 	dir := testImages(t)
 	disk := ut.Disk(t, "oci:"+dir+":v1")
 	ref := func(tag string) string { return "oci:" + dir + ":" + tag }
+	archive := filepath.Join(t.TempDir(), "x.tar")
+	f, err := os.Create(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(tar.NewWriter(f).WriteHeader(&tar.Header{Name: "oci-layout", Size: 8 << 10}), f.Truncate(10<<10), f.Close()); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		args string
 		code int
@@ -125,7 +151,13 @@ func TestDiffBadInput(t *testing.T) {
 		{"diff " + ref("v1") + " " + ref("v2") + " --max-ranges -1", 2, "--max-ranges"},
 		{"diff " + ref("v1") + " " + ref("v2") + " --level 99", 2, "level"},
 		{"diff " + ref("v1") + " " + ref("v2") + " --disk " + disk, 2, "neither"},
-		{"diff " + ref("v1") + " " + ref("v2") + " --temp /nonexistent", 1, "/nonexistent"},
+		{"diff " + ref("v1") + " " + ref("v2") + " --temp /nonexistent", 2, "/nonexistent"},
+		{"diff " + ref("v1") + " " + ref("v2") + " --temp " + disk, 2, "it is not a directory"},
+		{"inspect " + ref("v1") + " --temp /nonexistent", 2, "/nonexistent"},
+		{"inspect " + disk, 2, "is a disk: abupdate inspect a --disk " + disk},
+		{"inspect " + archive, 2, "is an archive: oci-archive:" + archive},
+		{"inspect " + dir, 2, "is a directory: oci:" + dir},
+		{"diff " + disk + " " + ref("v2"), 2, "is a disk"},
 		{"diff " + ref("v1") + " " + ref("v9"), 2, "v9"},
 		{"diff oci:/nonexistent:v1 " + ref("v2"), 2, "/nonexistent"},
 		{"diff a " + ref("v2"), 2, "not booted by abupdate"},

@@ -143,6 +143,7 @@ func parseLevel(s string, opt *squashfs.Options) error {
 // composeFlags are build's own about the manifest.
 func composeFlags(fs *pflag.FlagSet, opt *compose.Options) {
 	fs.StringVar(&opt.Compatible, "compatible", "", "`NAME` of the devices that it is for (default: the image's label "+compose.LabelCompatible+")")
+	fs.StringVar(&opt.MinVersion, "min-version", "", "`VERSION` that a device must run at least (default: the image's label "+compose.LabelMinVersion+")")
 	fs.BoolVar(&opt.NoKernel, "no-kernel", false, "take an image without a kernel; no disk can start it")
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -36,9 +37,7 @@ Exit code 1 when a required check does not pass, 4 when the slot is damaged.`,
 				return err
 			}
 			opt.Config, opt.Progress = c.Health, a.progress.report
-			report, err := updater.Health(cmd.Context(), func(access updater.Access) (*updater.System, error) {
-				return updater.Open(updater.OpenOptions{Access: access})
-			}, opt)
+			report, err := updater.Health(cmd.Context(), openBooted, opt)
 			if report == nil {
 				return err
 			}
@@ -63,6 +62,16 @@ Exit code 1 when a required check does not pass, 4 when the slot is damaged.`,
 	fs.BoolVar(&noReboot, "no-reboot", false, "do not reboot when the slot is marked bad")
 	fs.StringVar(&config, "config", updater.ConfigDir, "`DIR` with config.toml and config.d")
 	return cmd
+}
+
+// openBooted opens the disk that this machine runs from, for commands that
+// take no other.
+func openBooted(access updater.Access) (*updater.System, error) {
+	sys, err := updater.Open(updater.OpenOptions{Access: access})
+	if errors.Is(err, updater.ErrNotBooted) {
+		return nil, fault.Wrap(fault.Usage, updater.ErrNotBooted)
+	}
+	return sys, err
 }
 
 func printHealth(w io.Writer, r *updater.HealthReport) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"strings"
 	"testing"
 	"text/tabwriter"
 
@@ -13,11 +12,14 @@ import (
 	"github.com/abupdate/abupdate/updater/health"
 )
 
-// A machine that abupdate did not boot has nothing to confirm.
+// A machine that abupdate did not boot has nothing to confirm, and no flag
+// that these commands have helps.
 func TestHealthNeedsABootedSystem(t *testing.T) {
-	code, out, errs := abupdate(t, "health")
-	if code != 2 || out != "" || !strings.Contains(errs, "not booted by abupdate") {
-		t.Errorf("health = %d, %q, %q; want 2", code, out, errs)
+	for _, args := range [][]string{{"health"}, {"health", "--only"}, {"selector", "status"}, {"selector", "update"}} {
+		code, out, errs := abupdate(t, args...)
+		if code != 2 || out != "" || errs != "abupdate: this system was not booted by abupdate\n" {
+			t.Errorf("%s = %d, %q, %q; want 2 and that this system was not booted by abupdate", args, code, out, errs)
+		}
 	}
 }
 

@@ -83,7 +83,7 @@ func newSelectorStatus(a *app) *cobra.Command {
 }
 
 func updateSelector(opt updater.SelectorOptions, access updater.Access) (*updater.SelectorReport, error) {
-	sys, err := updater.Open(updater.OpenOptions{Access: access})
+	sys, err := openBooted(access)
 	if err != nil {
 		return nil, err
 	}

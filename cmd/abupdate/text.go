@@ -27,6 +27,8 @@ func printManifest(w io.Writer, m *manifest.Manifest) {
 	row("kernel", m.Kernel)
 	row("kernel arguments", m.Kargs)
 	row("minimum version", m.MinVersion)
+	row("/etc", m.Etc)
+	row("kept folders", strings.Join(m.Persist, ", "))
 	row("created", m.Created)
 	row("source", m.SourceImage)
 	row("source digest", m.SourceDigest)

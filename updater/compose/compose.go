@@ -20,8 +20,9 @@ type Options struct {
 	// Squashfs is how the file system is packed. Its ModTime is set by
 	// Compose from the image's creation time.
 	Squashfs squashfs.Options
-	// Version and Compatible replace what the image says; "" keeps that.
-	Version, Compatible string
+	// Version, Compatible and MinVersion replace what the image says; "" keeps
+	// that.
+	Version, Compatible, MinVersion string
 	// Source is recorded in the manifest as where the image came from.
 	Source string
 	// NoKernel lets an image without a kernel pass.

@@ -38,7 +38,7 @@ func Describe(img *oci.Image, opt Options) manifest.Manifest {
 		Title:        firstOf(labels[LabelTitle]),
 		Architecture: img.Architecture(),
 		Compatible:   firstOf(opt.Compatible, labels[LabelCompatible]),
-		MinVersion:   labels[LabelMinVersion],
+		MinVersion:   firstOf(opt.MinVersion, labels[LabelMinVersion]),
 		SourceImage:  opt.Source,
 		SourceDigest: img.Digest(),
 		Encoder:      opt.Squashfs.Encoder(),

@@ -3,6 +3,7 @@ package updater
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -23,6 +24,9 @@ func Lock(path string) (unlock func() error, err error) {
 		return nil, fmt.Errorf("making the lock's directory: %w", err)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("opening the lock: %w (root is needed)", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/abupdate/abupdate/initramfs/etc"
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/updater"
 )
 
 // imageEtc is where a running system has the /etc of its image.
@@ -54,6 +55,14 @@ func openEtc(dir string) (etc.Store, error) {
 	return etc.Store{Path: dir}, nil
 }
 
+// needRoot adds to an error what would help.
+func needRoot(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w (root is needed)", err)
+	}
+	return err
+}
+
 func newEtcDiff(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "diff",
@@ -70,7 +79,7 @@ func newEtcDiff(a *app) *cobra.Command {
 		}
 		list, err := store.List()
 		if err != nil {
-			return err
+			return needRoot(err)
 		}
 		return a.print(map[string]any{"changes": list}, func(w io.Writer) {
 			if len(list) == 0 {
@@ -90,7 +99,7 @@ func newEtcDiff(a *app) *cobra.Command {
 
 func newEtcAccept() *cobra.Command {
 	return etcOrder("accept PATH...", "End conflicts: the device's version stays",
-		"Takes the image's present version of the files for seen. A conflict comes again\nwhen a later image changes them once more.", etc.Store.Accept)
+		"Takes the image's present version of the files, or of all in a folder, for seen. A\nconflict comes again when a later image changes them once more.", etc.Store.Accept)
 }
 
 func newEtcRevert() *cobra.Command {
@@ -117,11 +126,16 @@ func etcOrder(use, short, long string, do func(s etc.Store, paths ...string) err
 			}
 			args[i] = rel
 		}
+		unlock, err := updater.Lock(filepath.Join(store.Path, "lock"))
+		if err != nil {
+			return err
+		}
+		defer unlock()
 		err = do(store, args...)
 		if errors.Is(err, etc.ErrNoChange) {
 			return fault.Errorf(fault.Usage, "/etc/%w", err)
 		}
-		return err
+		return needRoot(err)
 	}
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/abupdate/abupdate/initramfs/etc"
+	"github.com/abupdate/abupdate/updater"
 )
 
 // changedEtc is a folder of changes: of two files, one of which the second
@@ -57,6 +58,18 @@ func TestEtc(t *testing.T) {
 	if out := must(t, "etc", "diff", "--dir", dir, "--json"); !strings.Contains(out, `{"path":"b.conf","change":"changed","conflict":false}`) {
 		t.Errorf("etc diff --json printed %s", out)
 	}
+	must(t, "etc", "accept", "/etc/b.conf", "--dir", dir) // in no conflict: it stays anyway
+	unlock, err := updater.Lock(filepath.Join(dir, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, order := range []string{"accept", "revert"} {
+		if code, _, errs := abupdate(t, "etc", order, "a.conf", "--dir", dir); code != 8 || !strings.Contains(errs, "another abupdate is running") {
+			t.Errorf("etc %s beside another = %d, %q; want 8", order, code, errs)
+		}
+	}
+	must(t, "etc", "diff", "--dir", dir)
+	unlock()
 	for _, tt := range []struct {
 		args []string
 		want string

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -40,8 +41,17 @@ func TestNotRoot(t *testing.T) {
 	if err := os.Chmod(disk, 0); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"status"}, {"mark-good"}, {"apply", "oci:/nonexistent"}} {
-		cmd := osexec.Command(prog, append(args, "--disk", disk)...)
+	changes := filepath.Join(dir, "etc")
+	if err := errors.Join(os.MkdirAll(filepath.Join(changes, "upper/a"), 0o755), os.WriteFile(filepath.Join(changes, "state.json"), nil, 0),
+		os.Chmod(changes, 0o555)); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(changes, 0o755)
+	for _, args := range [][]string{
+		{"status", "--disk", disk}, {"mark-good", "--disk", disk}, {"apply", "oci:/nonexistent", "--disk", disk},
+		{"etc", "diff", "--dir", changes}, {"etc", "revert", "a", "--dir", changes}, {"etc", "accept", "a", "--dir", changes},
+	} {
+		cmd := osexec.Command(prog, args...)
 		cmd.Dir, cmd.Env = "/", append(os.Environ(), runMain+"=1")
 		if os.Getuid() == 0 {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}

@@ -24,6 +24,7 @@
 //	upper, work   of the overlay
 //	state.json    prints of the last image's /etc, and what changes replaced
 //	revert        changes to give up at the next boot, a path on each line
+//	lock          held while a running system changes one of these
 //
 // # Crash safety
 //

@@ -161,18 +161,26 @@ type Listed struct {
 	Conflict bool   `json:"conflict"`
 }
 
-// List returns the changes of a running system, also those since its boot,
-// sorted by path.
-func (s Store) List() ([]Listed, error) {
+// changes are those of a running system, also those since its boot.
+func (s Store) changes() (*State, Index, map[string]Change, error) {
 	state, err := s.read()
 	if err != nil {
-		return nil, fmt.Errorf("reading the record of changes: %w", err)
+		return nil, nil, nil, fmt.Errorf("reading the record of changes: %w", err)
 	}
 	upper, err := index(s.Upper(), true)
 	if err != nil {
+		return nil, nil, nil, err
+	}
+	return state, upper, decide(upper, state, state.Base).changes, nil
+}
+
+// List returns the changes of a running system, also those since its boot,
+// sorted by path.
+func (s Store) List() ([]Listed, error) {
+	_, upper, changes, err := s.changes()
+	if err != nil {
 		return nil, err
 	}
-	changes := decide(upper, state, state.Base).changes
 	var list []Listed
 	for _, path := range slices.Sorted(maps.Keys(changes)) {
 		l := Listed{Path: path, Change: "changed", Conflict: changes[path].Conflict()}
@@ -190,19 +198,32 @@ func (s Store) List() ([]Listed, error) {
 // ErrNoChange is returned for a path that is not changed.
 var ErrNoChange = errors.New("is not changed")
 
-// Accept ends the conflicts of paths: the device's version stays.
+// Accept ends the conflicts of paths, and of all in them where they are
+// folders: the device's version stays. Changes that are in no conflict stay as
+// they are.
 func (s Store) Accept(paths ...string) error {
-	state, err := s.read()
+	state, _, changes, err := s.changes()
 	if err != nil {
-		return fmt.Errorf("reading the record of changes: %w", err)
+		return err
 	}
+	accepted := false
 	for _, path := range paths {
-		c, ok := state.Changes[path]
-		if !ok {
+		found := false
+		for name, c := range changes {
+			if name != path && !strings.HasPrefix(name, path+"/") {
+				continue
+			}
+			if found = true; c.Conflict() {
+				state.Changes[name] = Change{Base: c.Image, Image: c.Image}
+				accepted = true
+			}
+		}
+		if !found {
 			return fmt.Errorf("%s %w", path, ErrNoChange)
 		}
-		c.Base = c.Image
-		state.Changes[path] = c
+	}
+	if !accepted {
+		return nil
 	}
 	return s.write(state)
 }

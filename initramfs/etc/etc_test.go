@@ -231,6 +231,40 @@ func TestBackAndForth(t *testing.T) {
 	}
 }
 
+// What List shows can be accepted: conflicts end, and others stay as they are.
+func TestAccept(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		path  string
+		since files // changed since the boot
+		want  error
+		after map[string]bool
+	}{
+		{"a conflict", "d/a", nil, nil, map[string]bool{"d/a": false, "d/b": true, "e": false}},
+		{"all in a folder", "d", nil, nil, map[string]bool{"d/a": false, "d/b": false, "e": false}},
+		{"no conflict", "e", nil, nil, map[string]bool{"d/a": true, "d/b": true, "e": false}},
+		{"changed since the boot", "f", files{"f": "mine"}, nil, map[string]bool{"d/a": true, "d/b": true, "e": false, "f": false}},
+		{"not changed", "f", nil, etc.ErrNoChange, map[string]bool{"d/a": true, "d/b": true, "e": false}},
+		{"the image's again since the boot", "d/a", files{"d/a": "2"}, etc.ErrNoChange, map[string]bool{"d/b": true, "e": false}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, _ := newStore(t)
+			one := put(t, t.TempDir(), files{"d/a": "1", "d/b": "1", "e": "1", "f": "1"})
+			two := put(t, t.TempDir(), files{"d/a": "2", "d/b": "2", "e": "1", "f": "1"})
+			reconcile(t, s, one, "one")
+			put(t, s.Upper(), files{"d/a": "mine", "d/b": "mine", "e": "mine"})
+			reconcile(t, s, two, "two")
+			put(t, s.Upper(), tt.since)
+			if err := s.Accept(tt.path); !errors.Is(err, tt.want) {
+				t.Errorf("Accept(%s) = %v; want %v", tt.path, err, tt.want)
+			}
+			if diff := cmp.Diff(tt.after, reconcile(t, s, two, "two")); diff != "" {
+				t.Errorf("changes and conflicts at the next boot (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestList(t *testing.T) {
 	s, _ := newStore(t)
 	one, two := put(t, t.TempDir(), files{"a": "1", "b": "1", "c": "1"}), put(t, t.TempDir(), files{"a": "2", "b": "1", "c": "1"})

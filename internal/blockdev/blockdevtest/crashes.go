@@ -23,6 +23,9 @@ type Cut struct {
 	// [TornFrom, TornTo) are in the image; -1 when none is torn.
 	Torn             int
 	TornFrom, TornTo int64
+	// Chance is not 0 when of the writes after Synced up to the next sync each
+	// sector is in the image or not, by chance: which throw of the dice it is.
+	Chance int
 
 	until int // the op that the power went before, at the latest
 	marks []mark
@@ -49,6 +52,9 @@ func (c Cut) String() string {
 	if len(c.Present) > 0 {
 		fmt.Fprintf(&b, " with unsynced %v", c.Present)
 	}
+	if c.Chance > 0 {
+		fmt.Fprintf(&b, " with unsynced sectors by chance, throw %d", c.Chance)
+	}
 	if c.Torn >= 0 {
 		fmt.Fprintf(&b, ", of the last one bytes %d to %d", c.TornFrom, c.TornTo)
 	}
@@ -69,8 +75,8 @@ func (c Cut) String() string {
 // and in between when it has more sectors.
 //
 // Not covered: larger runs in every combination, two torn writes at once, and
-// a torn write with holes. An image is valid until the loop's body ends, and
-// may be written to.
+// a torn write with holes: CrashesWithin gives some of them. An image is valid
+// until the loop's body ends, and may be written to.
 func (r *Recorder) Crashes() iter.Seq2[*Image, Cut] {
 	return r.CrashesIf(func(Cut) bool { return true })
 }
@@ -78,11 +84,18 @@ func (r *Recorder) Crashes() iter.Seq2[*Image, Cut] {
 // CrashesIf yields the images of Crashes whose cuts are wanted. The others
 // cost next to nothing: that is how to count and to sample.
 func (r *Recorder) CrashesIf(want func(Cut) bool) iter.Seq2[*Image, Cut] {
+	return r.crashes(want, Bounds{})
+}
+
+func (r *Recorder) crashes(want func(Cut) bool, bounds Bounds) iter.Seq2[*Image, Cut] {
+	if bounds.Tears == 0 {
+		bounds.Tears = MaxTears
+	}
 	r.mu.Lock()
 	ops, marks := slices.Clone(r.ops), slices.Clone(r.marks)
 	r.mu.Unlock()
 	return func(yield func(*Image, Cut) bool) {
-		e := &enumeration{ops: ops, marks: marks, want: want, yield: yield}
+		e := &enumeration{ops: ops, marks: marks, bounds: bounds, want: want, yield: yield}
 		synced := NewImage(r.base)
 		e.emit(synced, Cut{Synced: e.skipSyncs(0), Torn: -1})
 		for start := e.skipSyncs(0); start < len(ops) && !e.stopped; {
@@ -106,6 +119,7 @@ func (r *Recorder) CrashesIf(want func(Cut) bool) iter.Seq2[*Image, Cut] {
 type enumeration struct {
 	ops     []op
 	marks   []mark
+	bounds  Bounds
 	want    func(Cut) bool
 	yield   func(*Image, Cut) bool
 	stopped bool
@@ -133,6 +147,9 @@ func (e *enumeration) emit(under *Image, c Cut) {
 		return
 	}
 	img := NewImage(under)
+	if c.Chance > 0 {
+		e.scatter(img, c)
+	}
 	for _, i := range c.Present {
 		o := e.ops[i]
 		if i == c.Torn {
@@ -157,10 +174,13 @@ func (e *enumeration) run(synced *Image, start, end int) {
 			e.emit(synced, c)
 		}
 		c.Torn = set[len(set)-1]
-		for _, t := range tears(e.ops[c.Torn].n) {
+		for _, t := range tears(e.ops[c.Torn].n, e.bounds.Tears) {
 			c.TornFrom, c.TornTo = t[0], t[1]
 			e.emit(synced, c)
 		}
+	}
+	for i := range e.bounds.Chance {
+		e.emit(synced, Cut{Synced: start, Torn: -1, Chance: i + 1})
 	}
 }
 
@@ -197,20 +217,21 @@ func subsets(n int) [][]int {
 	return sets
 }
 
-// tears returns the parts [from, to) of a write of n bytes to try.
-func tears(n int64) [][2]int64 {
+// tears returns the parts [from, to) of a write of n bytes to try, for at most
+// about so many places.
+func tears(n int64, places int) [][2]int64 {
 	last := (n - 1) / sectorSize // the last k at which both parts hold something
 	var ks []int64
-	if last <= MaxTears {
+	if last <= int64(places) {
 		for k := int64(1); k <= last; k++ {
 			ks = append(ks, k)
 		}
 	} else {
-		const edge = MaxTears / 4
+		edge := int64(places) / 4
 		for i := int64(1); i <= edge; i++ {
 			ks = append(ks, i, last+1-i)
 		}
-		const inner = MaxTears - 2*edge
+		inner := int64(places) - 2*edge
 		for i := int64(1); i <= inner; i++ {
 			ks = append(ks, edge+i*(last-2*edge)/(inner+1))
 		}

@@ -39,11 +39,13 @@ func (o op) isSync() bool { return o.n == 0 }
 
 // apply writes bytes [from, to) of the write to img.
 func (o op) apply(img *Image, from, to int64) {
-	data := o.data
-	if data == nil {
-		data = make([]byte, o.n)
+	var data []byte
+	if o.data == nil {
+		data = make([]byte, to-from)
+	} else {
+		data = o.data[from:to]
 	}
-	if _, err := img.WriteAt(data[from:to], o.off+from); err != nil {
+	if _, err := img.WriteAt(data, o.off+from); err != nil {
 		panic("blockdevtest: applying a write that was in bounds: " + err.Error())
 	}
 }

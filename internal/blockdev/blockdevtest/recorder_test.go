@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -201,6 +202,66 @@ func TestCrashesTearsLargeWritesNearTheEnds(t *testing.T) {
 	}
 	if want := 2 + 2*blockdevtest.MaxTears; count > want {
 		t.Errorf("%d images; want at most %d", count, want)
+	}
+}
+
+// Of what was not synced any sectors may be there; everything synced is, and
+// nothing comes that was never written. The same seed gives the same.
+func TestCrashesWithin(t *testing.T) {
+	r := newRecorder(60)
+	write(t, r, 0, 4, 'a')
+	r.Sync()
+	r.Mark("a is there")
+	write(t, r, 1, 40, 'b')
+	write(t, r, 20, 40, 'c')
+	r.Sync()
+	for _, tt := range []struct {
+		name   string
+		bounds blockdevtest.Bounds
+		least  int
+	}{
+		{"all tears", blockdevtest.Bounds{Tears: 1000}, 120},
+		{"chance", blockdevtest.Bounds{Chance: 500}, 250},
+		{"another seed", blockdevtest.Bounds{Chance: 500, Seed: 2}, 250},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			usual := make(map[string]bool)
+			for img := range r.Crashes() {
+				usual[show(t, img)] = true
+			}
+			var order [2][]string
+			distinct := make(map[string]bool)
+			for i := range order {
+				for img, cut := range r.CrashesWithin(tt.bounds) {
+					s := show(t, img)
+					order[i] = append(order[i], s)
+					if !usual[s] {
+						distinct[s] = true
+					}
+					for j, c := range s {
+						could := ".a"
+						if cut.Reached("a is there") {
+							could = "aaaa...."[min(j, 4) : min(j, 4)+1]
+							if j >= 1 && j < 41 {
+								could += "b"
+							}
+							if j >= 20 {
+								could += "c"
+							}
+						}
+						if !strings.ContainsRune(could, c) {
+							t.Fatalf("cut %v: %s: sector %d is %c; want one of %s", cut, s, j, c, could)
+						}
+					}
+				}
+			}
+			if diff := cmp.Diff(order[0], order[1]); diff != "" {
+				t.Errorf("the same bounds give other images (-first +second):\n%s", diff)
+			}
+			if len(distinct) < tt.least {
+				t.Errorf("%d images that Crashes does not give; want %d", len(distinct), tt.least)
+			}
+		})
 	}
 }
 

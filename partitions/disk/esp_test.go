@@ -48,7 +48,7 @@ func espFiles() map[string][]byte {
 }
 
 func TestWriteESPAgainstFsckAndMtools(t *testing.T) {
-	for _, size := range []disk.Size{disk.MinESP, 128 * disk.MiB, 261 * disk.MiB} {
+	for _, size := range []disk.Size{disk.MinESP, 64 * disk.MiB, 128 * disk.MiB, 261 * disk.MiB, 512 * disk.MiB} {
 		t.Run(size.String(), func(t *testing.T) {
 			l := small
 			l.ESP = size

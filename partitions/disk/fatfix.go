@@ -9,8 +9,8 @@ import (
 
 // finishFAT puts right what go-diskfs leaves wrong or open: every entry gets
 // the same time, ".." of a directory in the root names cluster 0 instead of
-// the root's, which fsck.fat complains about, and FSInfo learns of the free
-// clusters.
+// the root's, which fsck.fat complains about, clusters that the table has no
+// entries for are none, and FSInfo learns of the free ones.
 func finishFAT(dev blockdev.Device) error {
 	f, err := openFAT(dev)
 	if err != nil {
@@ -19,7 +19,27 @@ func finishFAT(dev blockdev.Device) error {
 	if err := f.finishDir(f.root, false, 0); err != nil {
 		return err
 	}
+	if err := f.fit(); err != nil {
+		return err
+	}
 	return f.writeFree()
+}
+
+// fit takes sectors off the end that are clusters without an entry in the
+// table: mtools read nothing of such a file system.
+func (f *fat) fit() error {
+	le := binary.LittleEndian
+	sectors := uint32((f.dataOff + int64(f.clusters)*f.cluster) / f.sector)
+	if sectors >= le.Uint32(f.bpb[32:]) {
+		return nil
+	}
+	backup := int64(le.Uint16(f.bpb[50:]))
+	for _, sector := range []int64{0, backup} {
+		if _, err := f.dev.WriteAt(le.AppendUint32(nil, sectors), sector*f.sector+32); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // maxDepth bounds the directories that finishDir goes down into.

@@ -15,6 +15,11 @@ import (
 // A Mount is an ESP that the kernel has mounted.
 type Mount struct{ root *os.Root }
 
+// espOptions let the kernel go on after an error, as a file is one whose
+// clusters a cut has left free: it is to be removed, which a file system that
+// has become read-only would never allow.
+const espOptions = "umask=0077,errors=continue"
+
 // MountESP mounts a partition, for this process alone: in a folder below dir,
 // which is made, from which it is detached at once, so that it is gone with
 // the process, however that ends. That it is mounted elsewhere as well does no
@@ -28,7 +33,7 @@ func MountESP(node, dir string) (*Mount, error) {
 		return nil, fmt.Errorf("mounting the ESP: %w", err)
 	}
 	defer os.Remove(dir)
-	if err := unix.Mount(node, dir, "vfat", unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, "umask=0077"); err != nil {
+	if err := unix.Mount(node, dir, "vfat", unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, espOptions); err != nil {
 		return nil, fmt.Errorf("mounting the ESP %s: %w", node, err)
 	}
 	m, err := OpenDir(dir)

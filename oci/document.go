@@ -2,7 +2,9 @@ package oci
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -30,6 +32,29 @@ type reply struct {
 
 // get fetches a small document of the repository.
 func (s *registrySource) get(ctx context.Context, path string, accept ...types.MediaType) (*reply, error) {
+	return s.getRight(ctx, path, isJSON, accept...)
+}
+
+// isJSON is all that is known of a document without a digest.
+func isJSON(doc []byte) error {
+	if !json.Valid(doc) {
+		return errors.New("is not JSON")
+	}
+	return nil
+}
+
+// has says of a document whether its digest is h.
+func has(h v1.Hash) func(doc []byte) error {
+	return func(doc []byte) error {
+		if got := describe("", doc).Digest; got != h {
+			return fault.Errorf(fault.Verify, "its content has digest %v, which does not match", got)
+		}
+		return nil
+	}
+}
+
+// getRight asks the next mirror for what is not right.
+func (s *registrySource) getRight(ctx context.Context, path string, right func(doc []byte) error, accept ...types.MediaType) (*reply, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url(path), nil)
 	if err != nil {
 		return nil, err
@@ -39,7 +64,7 @@ func (s *registrySource) get(ctx context.Context, path string, accept ...types.M
 	}
 	resp, doc, err := s.route().document(req, path, func(resp *http.Response) error {
 		return registryKind(transport.CheckError(resp, http.StatusOK))
-	})
+	}, right)
 	if err != nil {
 		return nil, err
 	}
@@ -51,8 +76,9 @@ func (s *registrySource) get(ctx context.Context, path string, accept ...types.M
 }
 
 // document fetches a small document, and again when the connection breaks in
-// it. Check looks at the answer's head.
-func (r route) document(req *http.Request, name string, check func(*http.Response) error) (*http.Response, []byte, error) {
+// it, or somebody else may have what passes right; in the end it may not. Check
+// looks at the answer's head.
+func (r route) document(req *http.Request, name string, check func(*http.Response) error, right func(doc []byte) error) (*http.Response, []byte, error) {
 	tries := r.wire.Tries()
 	req = req.WithContext(wire.WithTries(req.Context(), tries))
 	for {
@@ -70,6 +96,9 @@ func (r route) document(req *http.Request, name string, check func(*http.Respons
 		case len(doc) > maxDocument:
 			return nil, nil, fault.Errorf(fault.Verify, "%s has more than %d bytes", name, maxDocument)
 		case err == nil:
+			if err := right(doc); err != nil && tries.Distrust(req.Context(), err) {
+				continue
+			}
 			return resp, doc, nil
 		}
 		err = fault.Errorf(fault.Network, "reading %s: transfer broke at byte %d: %w", name, len(doc), err)
@@ -100,28 +129,36 @@ func nextPage(resp *http.Response) string {
 
 // root fetches the manifest or index that a reference names.
 func (s *registrySource) root(ctx context.Context, nref name.Reference) (v1.Descriptor, []byte, error) {
-	r, err := s.get(ctx, "manifests/"+nref.Identifier(), manifestTypes...)
+	right := isJSON
+	if _, pinned := nref.(name.Digest); pinned {
+		h, err := v1.NewHash(nref.Identifier())
+		if err != nil {
+			return v1.Descriptor{}, nil, fault.Wrap(fault.Usage, err)
+		}
+		right = has(h)
+	}
+	r, err := s.getRight(ctx, "manifests/"+nref.Identifier(), right, manifestTypes...)
 	if err != nil {
 		return v1.Descriptor{}, nil, err
 	}
 	desc := describe(r.mediaType, r.doc)
-	if _, pinned := nref.(name.Digest); pinned && desc.Digest.String() != nref.Identifier() {
-		return desc, nil, fault.Errorf(fault.Verify, "its content has digest %v, which does not match", desc.Digest)
+	if _, pinned := nref.(name.Digest); pinned {
+		err = right(r.doc)
 	}
-	return desc, r.doc, nil
+	return desc, r.doc, err
 }
 
 // manifest fetches a manifest that another one names.
 func (s *registrySource) manifest(ctx context.Context, desc v1.Descriptor) ([]byte, error) {
-	r, err := s.get(ctx, "manifests/"+desc.Digest.String(), manifestTypes...)
+	r, err := s.getRight(ctx, "manifests/"+desc.Digest.String(), has(desc.Digest), manifestTypes...)
 	if isNotFound(err) {
 		return nil, fault.Errorf(fault.Verify, "manifest %v is missing in the registry", desc.Digest)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if got := describe(r.mediaType, r.doc).Digest; got != desc.Digest {
-		return nil, fault.Errorf(fault.Verify, "manifest %v: its content has digest %v, which does not match", desc.Digest, got)
+	if err := has(desc.Digest)(r.doc); err != nil {
+		return nil, fmt.Errorf("manifest %v: %w", desc.Digest, err)
 	}
 	return r.doc, nil
 }

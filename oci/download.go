@@ -33,7 +33,14 @@ func fetch(ctx context.Context, dir string, via route, url string, desc v1.Descr
 			return nil, context.Cause(ctx)
 		}
 		size := fileSize(path)
-		if err = via.classify(err, resumed, desc, size); !retriable(err) {
+		wrong := isWrongBlob(err)
+		err = via.classify(err, resumed, desc, size)
+		switch {
+		case retriable(err):
+		case wrong && tries.Distrust(ctx, err):
+			best = -1
+			continue
+		default:
 			return nil, err
 		}
 		if size > best {
@@ -94,10 +101,15 @@ func (c closedRanges) Do(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
+// isWrongBlob says whether all came, and was not what was wanted.
+func isWrongBlob(err error) bool {
+	return errors.Is(err, grab.ErrBadChecksum) || errors.Is(err, grab.ErrBadLength)
+}
+
 // classify turns an error of grab's into one that names the blob.
 func (r route) classify(err error, resumed bool, desc v1.Descriptor, size int64) error {
 	var status grab.StatusCodeError
-	wrong := errors.Is(err, grab.ErrBadChecksum) || errors.Is(err, grab.ErrBadLength)
+	wrong := isWrongBlob(err)
 	switch {
 	case wrong && resumed:
 		return &temporaryError{fault.Errorf(fault.Verify, "blob %v: resuming: %w", desc.Digest, err)}

@@ -159,7 +159,7 @@ func (img *Image) UpdateConfig() ([]byte, error) {
 
 // Blob opens the one layer with the given media type. Its size and digest are
 // checked when it has been read to the end; only io.EOF means that all was
-// right.
+// right. When it was not, Elsewhere says whether to open it again.
 func (img *Image) Blob(ctx context.Context, mediaType string) (io.ReadCloser, int64, error) {
 	desc, err := img.layer(mediaType)
 	if err != nil {
@@ -174,10 +174,7 @@ func (img *Image) Blob(ctx context.Context, mediaType string) (io.ReadCloser, in
 		rc.Close()
 		return nil, 0, err
 	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{v, rc}, desc.Size, nil
+	return &doubtedReader{v, rc}, desc.Size, nil
 }
 
 // layer returns the one layer with the given media type.

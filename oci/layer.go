@@ -83,7 +83,7 @@ func (lr *layerReader) verdict(err error) error {
 		return err
 	}
 	if digestErr := lr.finish(); digestErr != nil {
-		err = digestErr
+		err = doubt(lr.blob, digestErr)
 	}
 	if err == nil {
 		return nil

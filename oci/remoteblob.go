@@ -103,6 +103,9 @@ func (b *remoteBlob) ended(err error) error {
 func (b *remoteBlob) connect() error {
 	for {
 		err := b.request()
+		if b.isWrong(err) {
+			continue
+		}
 		if !retriable(err) || !b.tries.Again(b.ctx, err) {
 			return b.ended(err)
 		}
@@ -152,12 +155,12 @@ func (b *remoteBlob) answer(resp *http.Response, ranged bool) error {
 			return err
 		}
 		if resp.ContentLength > n {
-			return fault.Errorf(fault.Network, "blob %v: the server sends %d bytes for a range of %d", b.desc.Digest, resp.ContentLength, n)
+			return wrong(fault.Network, "blob %v: the server sends %d bytes for a range of %d", b.desc.Digest, resp.ContentLength, n)
 		}
 	case code != http.StatusOK:
 		return b.via.statusError(code, b.desc)
 	case resp.ContentLength >= 0 && resp.ContentLength != b.desc.Size:
-		return fault.Errorf(fault.Verify, "blob %v: the server has %d bytes of it; want %d", b.desc.Digest, resp.ContentLength, b.desc.Size)
+		return wrong(fault.Verify, "blob %v: the server has %d bytes of it; want %d", b.desc.Digest, resp.ContentLength, b.desc.Size)
 	case ranged: // a registry without ranges begins anew
 		if err := b.skip(resp.Body); err != nil {
 			return err
@@ -181,12 +184,12 @@ func (b *remoteBlob) skip(r io.Reader) error {
 func (b *remoteBlob) checkRange(got string) (int64, error) {
 	var first, last, size int64
 	if n, err := fmt.Sscanf(got, "bytes %d-%d/%d", &first, &last, &size); n < 2 || err != nil && got != fmt.Sprintf("bytes %d-%d/*", first, last) {
-		return 0, fault.Errorf(fault.Network, "blob %v: the server answers a range with Content-Range %q", b.desc.Digest, got)
+		return 0, wrong(fault.Network, "blob %v: the server answers a range with Content-Range %q", b.desc.Digest, got)
 	} else if n == 3 && size != b.desc.Size {
-		return 0, fault.Errorf(fault.Verify, "blob %v: the server has %d bytes of it; want %d", b.desc.Digest, size, b.desc.Size)
+		return 0, wrong(fault.Verify, "blob %v: the server has %d bytes of it; want %d", b.desc.Digest, size, b.desc.Size)
 	}
 	if first != b.off || last < first || last >= b.end {
-		return 0, fault.Errorf(fault.Network, "blob %v: the server answers bytes %d to %d with bytes %d to %d", b.desc.Digest, b.off, b.end-1, first, last)
+		return 0, wrong(fault.Network, "blob %v: the server answers bytes %d to %d with bytes %d to %d", b.desc.Digest, b.off, b.end-1, first, last)
 	}
 	return last - first + 1, nil
 }

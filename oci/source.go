@@ -75,12 +75,22 @@ func (s layoutSource) again(ctx context.Context, desc v1.Descriptor, count func(
 
 // document reads a small blob and checks it.
 func document(ctx context.Context, src source, desc v1.Descriptor) ([]byte, error) {
+	for {
+		doc, err := documentOnce(ctx, src, desc)
+		if !Elsewhere(err) {
+			return doc, err
+		}
+	}
+}
+
+func documentOnce(ctx context.Context, src source, desc v1.Descriptor) ([]byte, error) {
 	rc, err := src.blob(ctx, desc)
 	if err != nil {
 		return nil, err
 	}
 	defer rc.Close()
-	return readDocument(withContext(ctx, rc), desc.Digest, desc.Size)
+	doc, err := readDocument(withContext(ctx, rc), desc.Digest, desc.Size)
+	return doc, doubt(rc, err)
 }
 
 func blobName(h v1.Hash) string { return "blobs/" + h.Algorithm + "/" + h.Hex }

@@ -133,7 +133,7 @@ func (s *webSource) fetchIndex(ctx context.Context) (*v1.IndexManifest, error) {
 		return nil, err
 	}
 	req.Header.Set("Cache-Control", "no-cache")
-	_, raw, err := s.route().document(req, "index.json", checkIndex)
+	_, raw, err := s.route().document(req, "index.json", checkIndex, isJSON)
 	if err != nil {
 		return nil, err
 	}

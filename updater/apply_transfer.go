@@ -169,7 +169,11 @@ func (s *updateSource) loadTree(ctx context.Context, slot *blockdev.Section, res
 		}
 	}
 	s.hashes = NewHashStore(dir)
-	if err := s.fetchTree(ctx); err != nil {
+	err = s.fetchTree(ctx)
+	for oci.Elsewhere(err) {
+		err = s.fetchTree(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	if s.tree, err = verity.ReadTree(s.hashes, s.desc.TreeBytes, root); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/partitions"
 )
 
@@ -40,10 +41,22 @@ func (a *apply) run(ctx context.Context) error {
 	if err := a.save(a.state); err != nil {
 		return err
 	}
-	if err := a.write(ctx, resume); err != nil {
+	err = a.write(ctx, resume)
+	for oci.Elsewhere(err) { // a layer, which is known to be wrong when it is in the slot
+		a.again()
+		err = a.write(ctx, true)
+	}
+	if err != nil {
 		return a.giveUp(ctx, err)
 	}
 	return a.stage()
+}
+
+// again makes the source ready to be read from its start.
+func (a *apply) again() {
+	a.source = newSource(a.img, a.opt.Source, a.phase)
+	a.source.signedBy(a.signer)
+	a.useLocalLayers()
 }
 
 // write fills the slot and makes it whole.

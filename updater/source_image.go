@@ -26,8 +26,11 @@ func (s *imageSource) signedBy(k trust.Key) { s.signer = k }
 func (s *imageSource) describe() (manifest.Manifest, error) { return s.Describe(), nil }
 
 func (s *imageSource) survey(ctx context.Context) (m manifest.Manifest, err error) {
-	s.plan, m, err = s.ReadHeaders(ctx)
-	return m, err
+	for {
+		if s.plan, m, err = s.ReadHeaders(ctx); !oci.Elsewhere(err) {
+			return m, err
+		}
+	}
 }
 
 func (s *imageSource) dropped() map[string]int {

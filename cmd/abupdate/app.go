@@ -52,9 +52,13 @@ func (a *app) complain(err error) {
 	fmt.Fprintf(a.stderr, "abupdate: %s\n", strings.TrimPrefix(oneLine(err), "abupdate "))
 }
 
-// waiting tells why nothing happens for a while.
+// waiting tells why nothing happens for a while, or what goes on elsewhere.
 func (a *app) waiting(cause error, wait time.Duration) {
-	a.progress.report.Tell(updater.Event{Note: fmt.Sprintf("%s; trying again in %v", oneLine(cause), wait.Round(time.Second))})
+	note := oneLine(cause)
+	if wait > 0 {
+		note += fmt.Sprintf("; trying again in %v", wait.Round(time.Second))
+	}
+	a.progress.report.Tell(updater.Event{Note: note})
 }
 
 func newRoot(a *app) *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 )
 
 // An Endpoint is one place that answers for an address: a mirror, or the
@@ -19,32 +20,38 @@ type Endpoint struct {
 // Chain returns a round tripper that asks one endpoint after the other, for
 // what only reads. The last is the original: it gets everything else too, and
 // its answer counts when nobody has what is asked for. A transfer that broke
-// (see WithTries) goes on with the next endpoint.
+// (see WithTries) goes on with the next endpoint; one whose content was wrong
+// with another than that, and so does every later one (see Tries.Distrust).
 func Chain(endpoints ...Endpoint) http.RoundTripper {
 	if len(endpoints) == 1 && endpoints[0].Rewrite == nil {
 		return endpoints[0].Transport
 	}
-	return chain(endpoints)
+	return &chain{all: endpoints, lied: make([]bool, len(endpoints))}
 }
 
-type chain []Endpoint
+type chain struct {
+	all  []Endpoint
+	mu   sync.Mutex
+	lied []bool // what they gave was wrong
+}
 
-func (c chain) RoundTrip(req *http.Request) (*http.Response, error) {
-	last := len(c) - 1
-	first := 0
-	if req.Method != http.MethodGet && req.Method != http.MethodHead {
-		first = last
-	} else if t := triesOf(req.Context()); t != nil {
-		first = t.failures % len(c)
-	}
-	for _, e := range c[first:last] {
-		r := e.request(req)
-		if r == nil {
+func (c *chain) RoundTrip(req *http.Request) (*http.Response, error) {
+	last := len(c.all) - 1
+	tries := triesOf(req.Context())
+	for _, i := range c.order(req, tries) {
+		r := c.all[i].request(req)
+		if r == nil && i < last {
 			continue
 		}
-		resp, err := e.Transport.RoundTrip(r)
-		if err == nil && usable(req, resp) {
-			return resp, nil
+		if r == nil {
+			r = req
+		}
+		resp, err := c.all[i].Transport.RoundTrip(r)
+		if tries != nil {
+			tries.from = answered{c, i, r.URL.Host}
+		}
+		if i == last || err == nil && usable(req, resp) {
+			return resp, err
 		}
 		if err == nil {
 			drop(resp)
@@ -53,11 +60,49 @@ func (c chain) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, context.Cause(ctx)
 		}
 	}
-	r := c[last].request(req)
-	if r == nil {
-		r = req
+	panic("wire: nobody was asked") // the original is always among them
+}
+
+// order says whom to ask for something, one after the other, the original
+// last. It is asked also when it lied, if nobody else has it.
+func (c *chain) order(req *http.Request, tries *Tries) (order []int) {
+	last := len(c.all) - 1
+	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+		return []int{last}
 	}
-	return c[last].Transport.RoundTrip(r)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first := 0
+	if tries != nil && !c.lied[last] {
+		first = tries.failures % len(c.all)
+	}
+	for i := first; i < last; i++ {
+		if !c.lied[i] {
+			order = append(order, i)
+		}
+	}
+	return append(order, last)
+}
+
+// distrust asks an endpoint nothing any more. It says whether it was asked
+// until now, and how many are left.
+func (c *chain) distrust(i int) (news bool, left int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	news, c.lied[i] = !c.lied[i], true
+	for _, lied := range c.lied {
+		if !lied {
+			left++
+		}
+	}
+	return news, left
+}
+
+// answered says which endpoint an answer came from.
+type answered struct {
+	*chain
+	i    int
+	host string
 }
 
 func (e *Endpoint) request(req *http.Request) *http.Request {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/abupdate/abupdate/internal/wire"
 	"github.com/google/go-cmp/cmp"
@@ -108,5 +110,81 @@ func TestChainEnds(t *testing.T) {
 	}
 	if _, err := chain.RoundTrip(req); !errors.Is(err, context.Canceled) || asked != 1 {
 		t.Errorf("error %v after %d requests; want one", err, asked)
+	}
+}
+
+// TestDistrust asks those who gave something wrong no more, in this transfer or
+// another, as long as there is somebody else.
+func TestDistrust(t *testing.T) {
+	all := map[string]int{"m1": 200, "m2": 200, "h": 200}
+	for _, tt := range []struct {
+		name     string
+		answers  map[string]int
+		failures int      // of the transfer before
+		want     []string // gave something wrong, one after the other
+		next     string   // gives something to another transfer
+	}{
+		{"all have it", all, 0, []string{"m1", "m2", "h"}, "h"},
+		{"one lacks it", map[string]int{"m1": 200, "m2": 404, "h": 200}, 0, []string{"m1", "h", "h"}, "h"},
+		{"the original first", all, 2, []string{"h", "m1", "m2"}, "h"},
+		{"the original alone", map[string]int{"h": 200}, 0, []string{"h", "h"}, "h"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			last := ""
+			inner := roundTrip(func(req *http.Request) (*http.Response, error) {
+				if tt.answers[req.URL.Host] == 0 {
+					return nil, errBroken
+				}
+				last = req.URL.Host
+				return answer(req, tt.answers[last], ""), nil
+			})
+			clk := newClock()
+			c := wire.New(clk.use(wire.Options{}))
+			chain := wire.Chain(wire.Endpoint{Rewrite: at("m1"), Transport: inner}, wire.Endpoint{Rewrite: at("m2"), Transport: inner}, wire.Endpoint{Transport: inner})
+			var told []string
+			ctx := wire.WithNotice(t.Context(), func(err error, wait time.Duration) {
+				if told = append(told, err.Error()); wait != 0 {
+					t.Errorf("%v, and a wait of %v", err, wait)
+				}
+			})
+			ask := func(tries *wire.Tries) string {
+				req, err := http.NewRequestWithContext(wire.WithTries(ctx, tries), http.MethodGet, "https://h/x", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp, err := chain.RoundTrip(req)
+				if err != nil || resp.StatusCode != 200 {
+					t.Fatalf("answer %v, %v", resp, err)
+				}
+				return last
+			}
+			tries := c.Tries()
+			for range tt.failures {
+				tries.Again(ctx, errBroken)
+			}
+			got := []string{ask(tries)}
+			for tries.Distrust(ctx, errBroken) {
+				got = append(got, ask(tries))
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("gave something (-want +got):\n%s", diff)
+			}
+			if next := ask(c.Tries()); next != tt.next {
+				t.Errorf("%s gives it to another transfer; want %s", next, tt.next)
+			}
+			for _, host := range tt.want[:len(tt.want)-1] {
+				if want := host + " gives wrong bytes, and is not asked any more: " + errBroken.Error(); !slices.Contains(told, want) {
+					t.Errorf("told of %q; want %q", told, want)
+				}
+			}
+		})
+	}
+}
+
+// TestDistrustNobody has one place only.
+func TestDistrustNobody(t *testing.T) {
+	clk := newClock()
+	if tries := wire.New(clk.use(wire.Options{})).Tries(); tries.Distrust(t.Context(), errBroken) {
+		t.Error("Distrust() = true before anything came")
 	}
 }

@@ -2,7 +2,9 @@ package wire
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -20,6 +22,9 @@ type Tries struct {
 	c        *Client
 	failures int
 	since    time.Time // of the first failure in a row
+
+	from answered // what came last
+	lied []int    // endpoints that gave something wrong
 }
 
 // Tries begins to count.
@@ -58,13 +63,32 @@ func (t *Tries) again(ctx context.Context, cause error, after time.Duration) boo
 	return t.c.opt.Sleep(ctx, d) == nil
 }
 
+// Distrust says that what came last was not what it should be, and why. Whoever
+// gave it, a mirror or the original, is asked no more. It returns false when
+// there is nobody else to ask.
+func (t *Tries) Distrust(ctx context.Context, cause error) bool {
+	if t.from.chain == nil || ctx.Err() != nil {
+		return false
+	}
+	news, left := t.from.distrust(t.from.i)
+	if left == 0 || slices.Contains(t.lied, t.from.i) { // the original, as nobody else has it
+		return false
+	}
+	t.lied = append(t.lied, t.from.i)
+	if tell, ok := ctx.Value(noticeKey{}).(func(error, time.Duration)); ok && news {
+		tell(fmt.Errorf("%s gives wrong bytes, and is not asked any more: %w", t.from.host, cause), 0)
+	}
+	return true
+}
+
 // noticeable is how long a wait must be for people to be told of it.
 const noticeable = 3 * time.Second
 
 type noticeKey struct{}
 
 // WithNotice has tell called before each longer wait, with what went wrong and
-// how long it will be; from several goroutines when several transfers wait.
+// how long it will be, and with no wait when somebody else is asked from now
+// on; from several goroutines when there are several transfers.
 func WithNotice(ctx context.Context, tell func(cause error, wait time.Duration)) context.Context {
 	return context.WithValue(ctx, noticeKey{}, tell)
 }

@@ -27,6 +27,9 @@ func told() map[string]row {
 	for _, r := range diskRows {
 		add("TestDisk", r.row)
 	}
+	for _, r := range mirrorRows {
+		add("TestMirror", r.row)
+	}
 	for _, r := range trustRows {
 		add("TestTrust", r.row)
 	}

@@ -17,7 +17,10 @@ import (
 type Remote interface {
 	Size() int64
 	// Open gives the n bytes from off on: io.EOF after exactly n, or another
-	// error. Several may be open at once.
+	// error. Several may be open at once. One that has a method
+	//	Distrust(cause error) bool
+	// is told when what it gave was wrong, and says whether another Open may
+	// give something else.
 	Open(ctx context.Context, off, n int64) (io.ReadCloser, error)
 }
 
@@ -46,12 +49,30 @@ func (r *run) fetchAll(ctx context.Context, missing []delta.Range) error {
 		r.there, r.came = r.there-r.came, 0 // what came in ranges comes again
 		r.mu.Unlock()
 	}
-	r.ranges.Add(1)
-	body, err := r.opt.Whole(ctx)
-	if err != nil {
-		return err
+	return r.fetchWhole(ctx, missing)
+}
+
+// fetchWhole reads the remote from its start, and again from what was wrong on
+// if somebody else may have that right.
+func (r *run) fetchWhole(ctx context.Context, missing []delta.Range) error {
+	for all := (delta.Range{End: missing[len(missing)-1].End}); ; {
+		r.ranges.Add(1)
+		body, err := r.opt.Whole(ctx)
+		if err != nil {
+			return err
+		}
+		at, err := r.fetch(ctx, newChunk(fetchBlocks), body, all, missing)
+		if err == nil || !elsewhere(body, err) {
+			return err
+		}
+		missing = within(missing, delta.Range{First: at, End: all.End})
 	}
-	return r.fetch(ctx, newChunk(fetchBlocks), body, delta.Range{End: missing[len(missing)-1].End}, missing)
+}
+
+// elsewhere says whether what was wrong in a body may be right in another.
+func elsewhere(body io.ReadCloser, err error) bool {
+	d, ok := body.(interface{ Distrust(error) bool })
+	return ok && fault.KindOf(err) == fault.Verify && !errors.Is(err, verity.ErrCorrupt) && d.Distrust(err)
 }
 
 // fetchRanges fetches the missing blocks in ranges.
@@ -90,52 +111,61 @@ func (r *run) fetchRanges(ctx context.Context, missing []delta.Range) error {
 }
 
 func (r *run) fetchPart(ctx context.Context, c *chunk, part delta.Range, missing []delta.Range) error {
-	off := part.First * verity.BlockSize
-	if !r.opt.Near {
-		r.ranges.Add(1)
+	for {
+		off := part.First * verity.BlockSize
+		if !r.opt.Near {
+			r.ranges.Add(1)
+		}
+		body, err := r.remote.Open(ctx, off, part.Blocks()*verity.BlockSize)
+		if err != nil {
+			return fmt.Errorf("fetching at byte %d: %w", off, err)
+		}
+		part.First, err = r.fetch(ctx, c, body, part, missing)
+		if err == nil || !elsewhere(body, err) {
+			return err
+		}
+		if part.First == part.End { // only what came behind it was wrong
+			return nil
+		}
 	}
-	body, err := r.remote.Open(ctx, off, part.Blocks()*verity.BlockSize)
-	if err != nil {
-		return fmt.Errorf("fetching at byte %d: %w", off, err)
-	}
-	return r.fetch(ctx, c, body, part, missing)
 }
 
 // fetch reads a part of the image from body, and writes what is missing of it.
-func (r *run) fetch(ctx context.Context, c *chunk, body io.ReadCloser, part delta.Range, missing []delta.Range) (err error) {
+// It returns up to where it did.
+func (r *run) fetch(ctx context.Context, c *chunk, body io.ReadCloser, part delta.Range, missing []delta.Range) (at int64, err error) {
 	defer func() {
 		if cerr := body.Close(); err == nil {
 			err = cerr
 		}
 	}()
 	in := &counter{body, &r.fetched}
-	at := part.First
+	at = part.First
 	for _, m := range within(missing, part) {
 		if n, err := io.CopyN(io.Discard, in, (m.First-at)*verity.BlockSize); err != nil {
-			return readError(at*verity.BlockSize+n, err)
+			return at, readError(at*verity.BlockSize+n, err)
 		}
 		for at = m.First; at < m.End; at = c.End {
 			if err := context.Cause(ctx); err != nil {
-				return err
+				return at, err
 			}
 			c.begin(delta.Range{First: at, End: min(at+c.room(), m.End)})
 			if n, err := io.ReadFull(in, c.bytes(c.Range)); err != nil {
-				return readError(at*verity.BlockSize+int64(n), err)
+				return at, readError(at*verity.BlockSize+int64(n), err)
 			}
 			if err := r.putFetched(c); err != nil {
-				return err
+				return at, err
 			}
 		}
 	}
 	if r.whole {
-		return nil // the rest is of no use
+		return at, nil // the rest is of no use
 	}
 	if n, err := in.Read(make([]byte, 1)); n > 0 {
-		return fault.Errorf(fault.Verify, "fetching at byte %d: more bytes than were asked for", part.End*verity.BlockSize)
+		return part.End, fault.Errorf(fault.Verify, "fetching at byte %d: more bytes than were asked for", part.End*verity.BlockSize)
 	} else if err != nil && err != io.EOF {
-		return readError(part.End*verity.BlockSize, err)
+		return part.End, readError(part.End*verity.BlockSize, err)
 	}
-	return nil
+	return part.End, nil
 }
 
 // putFetched checks the blocks of c, and writes them. Those behind a wrong one

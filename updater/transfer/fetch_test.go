@@ -34,6 +34,81 @@ func flipped(at int64) func(context.Context, int64, io.Reader) io.Reader {
 	})
 }
 
+// A doubted body is one of several that may have something right.
+type doubted struct {
+	io.ReadCloser
+	left *int
+}
+
+func (d doubted) Distrust(error) bool { *d.left--; return *d.left > 0 }
+
+// mirrored has the bodies of one server after the other.
+type mirrored struct {
+	servers []*server
+	left    int
+}
+
+func (m *mirrored) Size() int64 { return m.servers[0].Size() }
+
+func (m *mirrored) now() *server { return m.servers[len(m.servers)-max(m.left, 1)] }
+
+func (m *mirrored) Open(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	body, err := m.now().Open(ctx, off, n)
+	return doubted{body, &m.left}, err
+}
+
+func (m *mirrored) whole(ctx context.Context) (io.ReadCloser, error) {
+	body, err := m.now().whole(ctx)
+	return doubted{body, &m.left}, err
+}
+
+// What one place has wrong is taken from another, from there on.
+func TestElsewhere(t *testing.T) {
+	img := fresh(20, 900)
+	longer := from(func(_ int64, r io.Reader) io.Reader { return io.MultiReader(r, strings.NewReader("x")) })
+	for _, tt := range []struct {
+		name    string
+		readers []func(context.Context, int64, io.Reader) io.Reader
+		whole   bool
+		says    string // "" when it goes well
+		most    int64  // blocks that are fetched
+	}{
+		{"the first is wrong", []func(context.Context, int64, io.Reader) io.Reader{flipped(500*block + 7), nil}, false, "", 916},
+		{"two are wrong", []func(context.Context, int64, io.Reader) io.Reader{flipped(7), flipped(800 * block), nil}, false, "", 932},
+		{"the first is longer", []func(context.Context, int64, io.Reader) io.Reader{longer, nil}, false, "", 901},
+		{"all are wrong", []func(context.Context, int64, io.Reader) io.Reader{flipped(7), flipped(500 * block)}, false, "block 500", 932},
+		{"the first is wrong, no ranges", []func(context.Context, int64, io.Reader) io.Reader{flipped(500*block + 7), nil}, true, "", 1500},
+		{"all are wrong, no ranges", []func(context.Context, int64, io.Reader) io.Reader{flipped(7), flipped(500 * block)}, true, "block 500", 1500},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := &mirrored{left: len(tt.readers)}
+			for _, reader := range tt.readers {
+				m.servers = append(m.servers, &server{content: img, reader: reader, noRanges: tt.whole})
+			}
+			dev := slot(nil, 1000)
+			opt := transfer.Options{MaxRanges: 4, InFlight: 1, NoRanges: errNoRanges, Whole: m.whole, Say: func(string) {}}
+			p, err := transfer.New(t.Context(), tree(t, img), transfer.Target{Image: dev}, nil, opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := p.Run(t.Context(), m, &sink{dev: dev}, nil)
+			if tt.says != "" {
+				if fault.KindOf(err) != fault.Verify || !strings.Contains(err.Error(), tt.says) {
+					t.Errorf("Run() = %v; want %q", err, tt.says)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Fetched > tt.most*block {
+				t.Errorf("fetched %d blocks; want at most %d", got.Fetched/block, tt.most)
+			}
+			holds(t, dev, img)
+		})
+	}
+}
+
 // What a server may do to its content. Whatever it is, the blocks that are in
 // the slot afterwards are right, and the next transfer takes them.
 func TestServerMisbehaves(t *testing.T) {

@@ -11,8 +11,9 @@ import (
 	"github.com/abupdate/abupdate/internal/fault"
 )
 
-// ConvertQcow2 writes the disk image file raw as qcow2 to path, by qemu-img.
-// After an error there is no file at path.
+// ConvertQcow2 writes the disk image file raw as qcow2 to path, by qemu-img,
+// and syncs it, which qemu-img does not. After an error there is no file at
+// path.
 func ConvertQcow2(ctx context.Context, raw, path string) error {
 	tool, err := exec.LookPath("qemu-img")
 	if err != nil {
@@ -20,6 +21,9 @@ func ConvertQcow2(ctx context.Context, raw, path string) error {
 	}
 	cmd := exec.CommandContext(ctx, tool, "convert", "-f", "raw", "-O", "qcow2", "--", raw, path)
 	out, err := cmd.CombinedOutput()
+	if err == nil {
+		err = syncFile(path)
+	}
 	if err == nil {
 		return nil
 	}
@@ -33,4 +37,12 @@ func ConvertQcow2(ctx context.Context, raw, path string) error {
 		return fmt.Errorf("converting %s to qcow2: %s", raw, line)
 	}
 	return fmt.Errorf("converting %s to qcow2: %w", raw, err)
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

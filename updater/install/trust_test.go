@@ -13,7 +13,6 @@ import (
 	"github.com/u-root/u-root/pkg/cpio"
 
 	"github.com/abupdate/abupdate/bootctl"
-	"github.com/abupdate/abupdate/initramfs/build"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/partitions/disk"
 	"github.com/abupdate/abupdate/updater"
@@ -42,15 +41,7 @@ func keyFile(t *testing.T, name string) (*keys.Private, string) {
 // etc returns the files below /etc/abupdate of the initramfs in the selector.
 func etc(t *testing.T, d onDisk) map[string]string {
 	t.Helper()
-	loader, err := disk.ReadESP(d.disk, updater.LoaderPath("amd64"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	uki, err := build.ReadUKI(bytes.NewReader(loader))
-	if err != nil {
-		t.Fatal(err)
-	}
-	zr, err := zstd.NewReader(bytes.NewReader(uki.Initrd))
+	zr, err := zstd.NewReader(bytes.NewReader(readSelector(t, d).Initrd))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -76,27 +75,10 @@ func writeBig(w io.Writer, tarFile string) error {
 }
 
 func writeCopy(tw *tar.Writer, tarFile string, n int) error {
-	f, err := os.Open(tarFile)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	for tr := tar.NewReader(f); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return eachMember(tarFile, func(h *tar.Header, r io.Reader) error {
 		move(h, n)
-		if err := tw.WriteHeader(h); err != nil {
-			return err
-		}
-		if _, err := io.Copy(tw, &masked{tr, byte(n)}); err != nil {
-			return err
-		}
-	}
+		return writeMember(tw, h, &masked{r, byte(n)})
+	})
 }
 
 // move puts an entry into the n-th copy.

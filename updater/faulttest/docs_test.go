@@ -30,6 +30,9 @@ func told() map[string]row {
 	for _, r := range mirrorRows {
 		add("TestMirror", r.row)
 	}
+	for _, r := range bundleRows {
+		add("TestBundles", r.row)
+	}
 	for _, r := range trustRows {
 		add("TestTrust", r.row)
 	}

@@ -3,6 +3,8 @@ package install_test
 import (
 	"bytes"
 	"context"
+	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"io"
 	"io/fs"
@@ -72,7 +74,7 @@ func TestMain(m *testing.M) {
 func options(t *testing.T, dir, tag string) install.Options {
 	t.Helper()
 	init := filepath.Join(t.TempDir(), "abinit")
-	if err := os.WriteFile(init, []byte("not a real init"), 0o755); err != nil {
+	if err := os.WriteFile(init, program(t, elf.EM_X86_64), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	const stub = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
@@ -84,6 +86,30 @@ func options(t *testing.T, dir, tag string) install.Options {
 		Boot:   install.BootOptions{Init: init, Stub: stub},
 		Source: updater.SourceOptions{},
 	}
+}
+
+// program is the header of a program that nothing runs; segments name what
+// the kernel is to do with it.
+func program(t *testing.T, machine elf.Machine, segments ...elf.ProgType) []byte {
+	t.Helper()
+	h := elf.Header64{
+		Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
+		Ehsize: 64, Phentsize: 56, Phnum: uint16(len(segments)), Shentsize: 64,
+	}
+	copy(h.Ident[:], elf.ELFMAG)
+	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)
+	if len(segments) > 0 {
+		h.Phoff = 64
+	}
+	var b bytes.Buffer
+	err := binary.Write(&b, binary.LittleEndian, h)
+	for _, kind := range segments {
+		err = errors.Join(err, binary.Write(&b, binary.LittleEndian, elf.Prog64{Type: uint32(kind)}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // onDisk is what a test looks at.
@@ -287,6 +313,14 @@ func TestImageAsQcow2(t *testing.T) {
 // What goes wrong leaves no half disk, and an older file as it was.
 func TestImageFails(t *testing.T) {
 	dir := images(t)
+	init := func(content []byte) func(*install.Options) {
+		return func(o *install.Options) {
+			o.Boot.Init = filepath.Join(t.TempDir(), "init")
+			if err := os.WriteFile(o.Boot.Init, content, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	for _, tt := range []struct {
 		name   string
 		tag    string
@@ -302,6 +336,11 @@ func TestImageFails(t *testing.T) {
 		{name: "no such recovery image", edit: func(o *install.Options) { o.Recovery = "oci:" + dir + ":nope" }, kind: fault.Usage, says: "nope"},
 		{name: "no kernel", tag: "none", kind: fault.Usage, says: "no kernel"},
 		{name: "no init", edit: func(o *install.Options) { o.Boot.Init = "/nonexistent" }, kind: fault.Usage, says: "/nonexistent"},
+		{name: "init is no program", edit: init([]byte("#!/bin/sh\n")), kind: fault.Usage, says: "it is not a program"},
+		{name: "init is empty", edit: init(nil), kind: fault.Usage, says: "it is not a program"},
+		{name: "init is a folder", edit: func(o *install.Options) { o.Boot.Init = "/" }, kind: fault.Usage, says: "is a directory"},
+		{name: "init is for something else", edit: init(program(t, elf.EM_AARCH64)), kind: fault.Usage, says: "it is for EM_AARCH64"},
+		{name: "init wants a loader", edit: init(program(t, elf.EM_X86_64, elf.PT_LOAD, elf.PT_INTERP)), kind: fault.Usage, says: "it is not statically linked"},
 		{name: "no stub", edit: func(o *install.Options) { o.Boot.Stub = "/nonexistent" }, kind: fault.Usage, says: "systemd-boot-efi"},
 		{name: "not a stub", edit: func(o *install.Options) { o.Boot.Stub = o.Boot.Init }, kind: fault.Usage, says: "UKI"},
 		{name: "unknown format", format: "vmdk", kind: fault.Usage, says: "vmdk"},
@@ -329,7 +368,7 @@ func TestImageFails(t *testing.T) {
 			}
 			left, _ := os.ReadFile(path)
 			if string(left) != "older" || len(names(t, filepath.Dir(path))) != 1 {
-				t.Errorf("left behind: %q, %v", left, names(t, filepath.Dir(path)))
+				t.Errorf("left behind: %.20q, %v", left, names(t, filepath.Dir(path)))
 			}
 		})
 	}

@@ -1,6 +1,9 @@
 package install
 
 import (
+	"bytes"
+	"debug/elf"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -56,6 +59,9 @@ func findTools(opt BootOptions, arch string) (tools, error) {
 	if t.init, err = os.ReadFile(init); err != nil {
 		return t, fault.Errorf(fault.Usage, "reading the initramfs's init: %w", err)
 	}
+	if err := checkInit(t.init, arch); err != nil {
+		return t, fault.Errorf(fault.Usage, "the initramfs's init cannot be %s: %w", init, err)
+	}
 	if t.trust, err = readTrust(opt); err != nil {
 		return t, err
 	}
@@ -89,6 +95,24 @@ func findInit(given string) (string, error) {
 		}
 	}
 	return "", fault.Errorf(fault.Usage, "looking for abinit: it is neither %s nor %s; name it with --init", beside, installedInit)
+}
+
+// checkInit says whether a kernel can start a program that is alone in an
+// initramfs.
+func checkInit(program []byte, arch string) error {
+	f, err := elf.NewFile(bytes.NewReader(program))
+	if err != nil || f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
+		return errors.New("it is not a program")
+	}
+	if want, ok := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[arch]; ok && f.Machine != want {
+		return fmt.Errorf("it is for %v, and the image for %s", f.Machine, arch)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return errors.New("it is not statically linked")
+		}
+	}
+	return nil
 }
 
 func systemdStub(arch string) (string, error) {

@@ -48,8 +48,9 @@ func (o Outcome) String() string {
 	return fmt.Sprintf("%s: slot %v, version %q after %d boots; log %q", o.End, o.Slot, o.Version, o.Boots, o.Log)
 }
 
-// maxBoots is more than any count in the boot state allows.
-const maxBoots = 24
+// maxBoots is more than any count in the boot state allows: two good slots are
+// given up after 8 failed boots, taken back once, and given up after 8 more.
+const maxBoots = 40
 
 // Start boots a disk again and again until something stays.
 func Start(dev blockdev.Device) Outcome { return StartRelease(dev, recoverytest.Kernel) }

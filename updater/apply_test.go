@@ -15,7 +15,6 @@ import (
 	selector "github.com/abupdate/abupdate/initramfs/build"
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
-	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/partitions/disk"
 	"github.com/abupdate/abupdate/updater"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
@@ -241,15 +240,6 @@ func tryApply(t *testing.T, path string, opt updater.ApplyOptions) (err error, c
 // more of itself in a line of its os-release.
 func setKernel(t *testing.T, path, release, line string) {
 	t.Helper()
-	dev, err := blockdev.Open(path, blockdev.ReadWrite)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dev.Close()
-	d, err := partitions.Open(dev)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var uki bytes.Buffer
 	const stub = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 	b, err := os.ReadFile(stub)
@@ -259,7 +249,7 @@ func setKernel(t *testing.T, path, release, line string) {
 	if err := selector.UKI(&uki, b, selector.UKIOptions{Uname: release, OSRelease: "ID=abupdate\n" + line + "\n", Linux: []byte("kernel"), Initrd: []byte("initrd")}); err != nil {
 		t.Fatal(err)
 	}
-	if err := disk.WriteESP(d, map[string][]byte{updater.LoaderPath("amd64"): uki.Bytes()}); err != nil {
+	if err := disk.WriteESP(ut.OpenDisk(t, path), map[string][]byte{updater.LoaderPath("amd64"): uki.Bytes()}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/abupdate/abupdate/bootctl"
-	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/partitions"
@@ -72,20 +71,7 @@ func signedUpdate(t *testing.T, tag string, with ...*keys.Private) string {
 // content is what a slot of a disk image file says of itself.
 func content(t *testing.T, path string, slot bootctl.Slot) *partitions.SlotContent {
 	t.Helper()
-	dev, err := blockdev.Open(path, blockdev.ReadOnly)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dev.Close()
-	d, err := partitions.Open(dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sec, err := d.Slot(slot)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := partitions.ReadSlot(sec)
+	c, err := partitions.ReadSlot(ut.Slot(t, ut.OpenDisk(t, path), slot))
 	if err != nil {
 		t.Fatal(err)
 	}

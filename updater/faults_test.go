@@ -10,7 +10,6 @@ import (
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
 	"github.com/abupdate/abupdate/internal/fault"
-	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/updater"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
 )
@@ -93,7 +92,7 @@ func TestOrdersWithAnUnreadableRecord(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, record %d", o.name, i), func(t *testing.T) {
 				before := ut.State(t, o.base)
 				img := blockdevtest.NewImage(o.base)
-				err := o.give(on(t, badSector{img, layoutOf(t, img).StatePartition().Off + off}))
+				err := o.give(on(t, badSector{img, ut.DiskOn(t, img).StatePartition().Off + off}))
 				if !errors.Is(err, syscall.EIO) || fault.KindOf(err) != fault.Other {
 					t.Errorf("%v, kind %d; want an error of kind %d, and why", err, fault.KindOf(err), fault.Other)
 				}
@@ -108,25 +107,13 @@ func TestOrdersWithAnUnreadableRecord(t *testing.T) {
 // A slot that cannot be read is not one that holds something wrong.
 func TestSwitchToAnUnreadableSlot(t *testing.T) {
 	held := ordersOf(t)[1]
-	sec, err := layoutOf(t, held.base).Slot(bootctl.SlotB)
-	if err != nil {
-		t.Fatal(err)
-	}
+	sec := ut.Slot(t, ut.DiskOn(t, held.base), bootctl.SlotB)
 	for name, off := range map[string]int64{"footer": sec.Size() - 4096, "data": 8192} {
 		err := held.give(on(t, badSector{held.base, sec.Off() + off}))
 		if !errors.Is(err, syscall.EIO) || fault.KindOf(err) != fault.Other {
 			t.Errorf("%s: %v, kind %d; want EIO, kind %d", name, err, fault.KindOf(err), fault.Other)
 		}
 	}
-}
-
-func layoutOf(t *testing.T, dev blockdev.Device) *partitions.Disk {
-	t.Helper()
-	d, err := partitions.Open(dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
 }
 
 // badSector is a disk with a sector that cannot be read.

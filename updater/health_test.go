@@ -278,14 +278,14 @@ func TestHealthOnly(t *testing.T) {
 // Before the first confirmation a block that nobody has read yet is found.
 func TestHealthReadsTheSlot(t *testing.T) {
 	p := newPatient(t)
-	sec := section(t, p.dev, bootctl.SlotB)
+	sec := ut.Slot(t, ut.DiskOn(t, p.dev), bootctl.SlotB)
 	flip(t, sec, 100_000)
 	got, err := p.health()
 	if fault.KindOf(err) != fault.Verify || !got.MarkedBad || !strings.Contains(got.Reason, "slot b is damaged") {
 		t.Errorf("Health() = %+v, %v; want slot b marked bad for damage", got, err)
 	}
 	p = newPatient(t)
-	flip(t, section(t, p.dev, bootctl.SlotB), 100_000)
+	flip(t, ut.Slot(t, ut.DiskOn(t, p.dev), bootctl.SlotB), 100_000)
 	p.opt.Config.NoRead = true
 	if got, err := p.health(); err != nil || !got.Confirmed || got.Read {
 		t.Errorf("Health() with no_read = %+v, %v; want it confirmed unread", got, err)

@@ -10,7 +10,6 @@ import (
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
-	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/updater"
 	"github.com/abupdate/abupdate/updater/compose"
 	"github.com/abupdate/abupdate/updater/trust/keys"
@@ -159,7 +158,7 @@ func damage(t *testing.T, path string, slot bootctl.Slot, off int64) {
 		t.Fatal(err)
 	}
 	defer dev.Close()
-	flip(t, section(t, dev, slot), off)
+	flip(t, ut.Slot(t, ut.DiskOn(t, dev), slot), off)
 }
 
 func TestCancel(t *testing.T) {
@@ -266,20 +265,6 @@ func TestDigestVersionsHaveNoOrder(t *testing.T) {
 	if v := compose.DigestVersion + "0123456789ab"; bootctl.Ordered(v) {
 		t.Errorf("Ordered(%q) = true", v)
 	}
-}
-
-// section is a slot of a disk.
-func section(t *testing.T, dev blockdev.Device, slot bootctl.Slot) *blockdev.Section {
-	t.Helper()
-	d, err := partitions.Open(dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sec, err := d.Slot(slot)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sec
 }
 
 // TestSwitchOfUnsigned refuses what the initramfs would not start, also when it

@@ -154,18 +154,5 @@ func slotContent(t *testing.T, disk string) (content *partitions.SlotContent) {
 // onSlot opens slot A of a disk.
 func onSlot(t *testing.T, path string, do func(sec *blockdev.Section)) {
 	t.Helper()
-	dev, err := blockdev.Open(path, blockdev.ReadWrite)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dev.Close()
-	d, err := partitions.Open(dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sec, err := d.Slot(bootctl.SlotA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	do(sec)
+	do(ut.Slot(t, ut.OpenDisk(t, path), bootctl.SlotA))
 }

@@ -16,19 +16,7 @@ import (
 func TestVerifyFindsDamage(t *testing.T) {
 	path := ut.Disk(t, "oci:"+images(t)+":v1")
 	sys := open(t, path)
-	dev, err := blockdev.Open(path, blockdev.ReadWrite)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dev.Close()
-	d, err := partitions.Open(dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slot, err := d.Slot(bootctl.SlotA)
-	if err != nil {
-		t.Fatal(err)
-	}
+	slot := ut.Slot(t, ut.OpenDisk(t, path), bootctl.SlotA)
 	content, err := partitions.ReadSlot(slot)
 	if err != nil {
 		t.Fatal(err)
@@ -68,19 +56,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 func TestVerifyMissesASlot(t *testing.T) {
 	path := ut.Disk(t, "oci:"+images(t)+":v1")
 	sys := open(t, path)
-	dev, err := blockdev.Open(path, blockdev.ReadWrite)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dev.Close()
-	d, err := partitions.Open(dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slot, err := d.Slot(bootctl.SlotA)
-	if err != nil {
-		t.Fatal(err)
-	}
+	slot := ut.Slot(t, ut.OpenDisk(t, path), bootctl.SlotA)
 	if err := blockdev.Zero(slot, slot.Size()-4096, 4096); err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,6 @@ import (
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
-	"github.com/abupdate/abupdate/partitions"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
 )
 
@@ -256,16 +255,7 @@ func flipUpdate(t *testing.T, dir string) string {
 func newerState(t *testing.T, ref string) string {
 	t.Helper()
 	path := ut.Disk(t, ref)
-	dev, err := blockdev.Open(path, blockdev.ReadWrite)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dev.Close()
-	d, err := partitions.Open(dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sec, err := d.State()
+	sec, err := ut.OpenDisk(t, path).State()
 	if err != nil {
 		t.Fatal(err)
 	}

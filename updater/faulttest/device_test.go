@@ -15,7 +15,6 @@ import (
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/faultserver"
-	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/updater"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
 )
@@ -153,14 +152,7 @@ func (d *device) slotIs(t *testing.T, want []byte) bool {
 	t.Helper()
 	dev := d.open(t)
 	defer dev.Close()
-	p, err := partitions.Open(dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sec, err := p.Slot(bootctl.SlotA)
-	if err != nil {
-		t.Fatal(err)
-	}
+	sec := ut.Slot(t, ut.DiskOn(t, dev), bootctl.SlotA)
 	buf := make([]byte, 256<<10)
 	for off := 0; off < len(want); off += len(buf) {
 		buf = buf[:min(len(buf), len(want)-off)]

@@ -8,8 +8,8 @@ import (
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
-	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/updater"
+	ut "github.com/abupdate/abupdate/updater/updatertest"
 )
 
 // A badBlock is a disk one byte of which cannot be read or written.
@@ -110,13 +110,5 @@ func (d *device) applyTo(t *testing.T, bad func(blockdev.Device) *badBlock) (res
 
 func slotOff(t *testing.T, dev blockdev.Device, slot bootctl.Slot) int64 {
 	t.Helper()
-	p, err := partitions.Open(dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sec, err := p.Slot(slot)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sec.Off()
+	return ut.Slot(t, ut.DiskOn(t, dev), slot).Off()
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/abupdate/abupdate/bootctl"
 	fs "github.com/abupdate/abupdate/internal/faultserver"
-	"github.com/abupdate/abupdate/partitions"
+	ut "github.com/abupdate/abupdate/updater/updatertest"
 	"github.com/abupdate/abupdate/verity"
 )
 
@@ -158,17 +158,10 @@ func (d *device) missing(t *testing.T) (bytes int64) {
 	t.Helper()
 	dev := d.open(t)
 	defer dev.Close()
-	p, err := partitions.Open(dev)
-	if err != nil {
-		t.Fatal(err)
-	}
 	have := make(map[string]bool)
 	buf := make([]byte, verity.BlockSize)
 	for _, slot := range []bootctl.Slot{bootctl.SlotA, bootctl.SlotB} {
-		sec, err := p.Slot(slot)
-		if err != nil {
-			t.Fatal(err)
-		}
+		sec := ut.Slot(t, ut.DiskOn(t, dev), slot)
 		for off := int64(0); off < sec.Size(); off += verity.BlockSize {
 			if _, err := sec.ReadAt(buf, off); err != nil {
 				t.Fatal(err)

@@ -86,14 +86,41 @@ func State(tb testing.TB, dev blockdev.Device) bootctl.State {
 	return state
 }
 
-// Store opens the boot state of a disk.
-func Store(tb testing.TB, dev blockdev.Device) *bootctl.Store {
+// OpenDisk opens a disk image file until the test ends.
+func OpenDisk(tb testing.TB, path string) *partitions.Disk {
+	tb.Helper()
+	dev, err := blockdev.Open(path, blockdev.ReadWrite)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { dev.Close() })
+	return DiskOn(tb, dev)
+}
+
+// DiskOn reads the partitions of a device.
+func DiskOn(tb testing.TB, dev blockdev.Device) *partitions.Disk {
 	tb.Helper()
 	d, err := partitions.Open(dev)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	sec, err := d.State()
+	return d
+}
+
+// Slot is the partition of a slot.
+func Slot(tb testing.TB, d *partitions.Disk, slot bootctl.Slot) *blockdev.Section {
+	tb.Helper()
+	sec, err := d.Slot(slot)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return sec
+}
+
+// Store opens the boot state of a disk.
+func Store(tb testing.TB, dev blockdev.Device) *bootctl.Store {
+	tb.Helper()
+	sec, err := DiskOn(tb, dev).State()
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -34,6 +34,9 @@ func (a *apply) run(ctx context.Context) error {
 	if err := a.prepare(ctx); err != nil {
 		return err
 	}
+	if err := context.Cause(ctx); err != nil { // what the slot holds may be wanted yet
+		return err
+	}
 	resume := a.state.Slot(a.slot).Status == bootctl.Writing
 	if a.state, err = a.state.BeginWrite(a.slot); err != nil {
 		return err

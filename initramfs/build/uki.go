@@ -113,6 +113,9 @@ func parsePE(stub []byte) (*peStub, error) {
 		p.nextFile = max(p.nextFile, off+size)
 		p.nextVMA = max(p.nextVMA, vma+max(vsize, size))
 	}
+	if p.nextFile < max(p.opt+112, p.table+n*40) {
+		return bad("its sections end within the headers")
+	}
 	// What follows the sections (symbols, a signature) is left behind: it
 	// would not be valid any more.
 	end := up(p.nextFile, p.fileAlign)

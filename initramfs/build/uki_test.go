@@ -140,6 +140,7 @@ func TestUKIRefuses(t *testing.T) {
 		"file alignment 3":    patch(pe+24+36, 3),
 		"truncated":           good[:len(good)/2],
 		"no room for headers": crowded(good),
+		"sections of nothing": hollow(good),
 	} {
 		err := build.UKI(&bytes.Buffer{}, bad, ukiOptions())
 		if !errors.Is(err, build.ErrStub) {
@@ -157,6 +158,17 @@ func TestUKIRefuses(t *testing.T) {
 	if _, err := build.ReadUKI(bytes.NewReader([]byte("MZ"))); err == nil {
 		t.Error("ReadUKI() of two bytes = nil; want an error")
 	}
+}
+
+// hollow returns the stub with nothing in its sections.
+func hollow(stub []byte) []byte {
+	b := bytes.Clone(stub)
+	le := binary.LittleEndian
+	pe := int(le.Uint32(b[0x3c:]))
+	for table, i := pe+24+int(le.Uint16(b[pe+20:])), 0; i < int(le.Uint16(b[pe+6:])); i++ {
+		le.PutUint32(b[table+i*40+16:], 0)
+	}
+	return b
 }
 
 // crowded returns the stub with so many sections that no header fits any more.

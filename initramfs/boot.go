@@ -80,6 +80,7 @@ func (b *boot) run() error {
 	if err := b.findDisk(); err != nil {
 		return err
 	}
+	b.mark("disk")
 	if err := b.loadState(); err != nil {
 		return err
 	}
@@ -87,6 +88,7 @@ func (b *boot) run() error {
 	if err != nil || choice.Slot == bootctl.SlotNone {
 		return err // none: the machine is going down by order
 	}
+	b.mark("state")
 	return b.startSlot(choice)
 }
 
@@ -179,10 +181,12 @@ func (b *boot) prepare() error {
 	if p, err := os.ReadFile(b.path("/proc/sys/kernel/panic")); err == nil && strings.TrimSpace(string(p)) == "0" {
 		b.setKernel("panic", "5")
 	}
+	b.mark("start")
 	b.armWatchdog()
 	if err := b.loadModules(); err != nil {
 		return err
 	}
+	b.mark("modules")
 	return nil
 }
 

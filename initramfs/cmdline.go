@@ -19,6 +19,7 @@ type Cmdline struct {
 	Watchdog time.Duration // abupdate.watchdog=SECONDS; 0: leave the watchdog alone
 	Grace    time.Duration // abupdate.watchdog_grace=SECONDS in which somebody is to take it over
 	Debug    bool          // abupdate.debug
+	Timing   bool          // abupdate.timing
 	Init     string        // init=PATH
 	Warnings []string      // what could not be understood and was ignored
 }
@@ -70,6 +71,8 @@ func (c *Cmdline) set(key, value string) (err error) {
 		return setSeconds(&c.Grace, value)
 	case "abupdate.debug":
 		c.Debug = value != "0"
+	case "abupdate.timing":
+		c.Timing = value != "0"
 	case "init":
 		if !strings.HasPrefix(value, "/") {
 			return fmt.Errorf("not an absolute path")

@@ -21,9 +21,9 @@ func TestParseCmdline(t *testing.T) {
 	}{
 		{"nothing", "", want{Grace: grace, Overlay: "50%", Menu: -1}},
 		{"what image writes", "console=tty0 console=ttyS0 panic=5 abupdate.disk=0F1E-AB quiet\n", want{Grace: grace, Overlay: "50%", Menu: -1, Disk: "0f1e-ab"}},
-		{"all of it", "abupdate.slot=recovery abupdate.overlay=25% abupdate.menu=3 abupdate.watchdog=60 abupdate.watchdog_grace=20 abupdate.debug init=/bin/sh",
-			want{Grace: 20 * time.Second, Slot: bootctl.SlotRecovery, Overlay: "25%", Menu: 3 * time.Second, Watchdog: time.Minute, Debug: true, Init: "/bin/sh"}},
-		{"debug off", "abupdate.debug=0", want{Grace: grace, Overlay: "50%", Menu: -1}},
+		{"all of it", "abupdate.slot=recovery abupdate.overlay=25% abupdate.menu=3 abupdate.watchdog=60 abupdate.watchdog_grace=20 abupdate.debug abupdate.timing init=/bin/sh",
+			want{Grace: 20 * time.Second, Slot: bootctl.SlotRecovery, Overlay: "25%", Menu: 3 * time.Second, Watchdog: time.Minute, Debug: true, Timing: true, Init: "/bin/sh"}},
+		{"debug off", "abupdate.debug=0 abupdate.timing=0", want{Grace: grace, Overlay: "50%", Menu: -1}},
 		{"quotes", `dyndbg="file a +p" "init=/opt/my init" abupdate.slot="b"`, want{Grace: grace, Overlay: "50%", Menu: -1, Init: "/opt/my init", Slot: bootctl.SlotB}},
 		{"an open quote goes to the end", `init="/a b c`, want{Grace: grace, Overlay: "50%", Menu: -1, Init: "/a b c"}},
 		{"what follows -- is the init's", "abupdate.slot=a -- abupdate.slot=b init=/x", want{Grace: grace, Overlay: "50%", Menu: -1, Slot: bootctl.SlotA}},

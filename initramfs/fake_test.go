@@ -215,7 +215,7 @@ func (f *fakeSystem) Mount(m initramfs.Mount) error {
 		if line == "" {
 			line = f.cmdline
 		}
-		image{"cmdline": line + "\n", "sys/kernel/panic": "0\n", "sys/kernel/printk_devkmsg": "ratelimit\n"}.put(f.t, target)
+		image{"cmdline": line + "\n", "uptime": "1.50 2.25\n", "sys/kernel/panic": "0\n", "sys/kernel/printk_devkmsg": "ratelimit\n"}.put(f.t, target)
 	case m.Type == "sysfs":
 		image{"kernel/kexec_loaded": "0\n"}.put(f.t, target)
 	case m.Type == "squashfs":

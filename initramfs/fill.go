@@ -60,12 +60,18 @@ type filler struct {
 
 // dir fills dst, which is a directory, from src.
 func (f *filler) dir(src, dst string) error {
+	if !f.files && isLeaf(src) {
+		return nil
+	}
 	entries, err := os.ReadDir(src)
 	if err != nil {
 		return err
 	}
 	f.sys.Alive()
 	for _, e := range entries {
+		if !f.files && !e.IsDir() {
+			continue
+		}
 		from, to := filepath.Join(src, e.Name()), filepath.Join(dst, e.Name())
 		have, err := os.Lstat(to)
 		switch {
@@ -77,16 +83,21 @@ func (f *filler) dir(src, dst string) error {
 			return err
 		case e.IsDir():
 			err = f.newDir(from, to)
-		case f.files:
-			err = f.newFile(from, to, e.Type())
 		default:
-			err = nil
+			err = f.newFile(from, to, e.Type())
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// isLeaf says that a directory of the image has none in it, by its links, as
+// find does: dpkg alone has one with thousands of files, to be read at every boot.
+func isLeaf(dir string) bool {
+	var st syscall.Stat_t
+	return syscall.Lstat(dir, &st) == nil && st.Nlink == 2
 }
 
 // newDir makes a directory that is missing and everything in it. It gets its

@@ -19,18 +19,22 @@ func (b *boot) startSlot(choice bootctl.Choice) error {
 	if err != nil {
 		return fmt.Errorf("slot %v: %w", choice.Slot, err)
 	}
+	b.mark("slot")
 	if err := b.mountRoot(choice.Slot, content); err != nil {
 		return fmt.Errorf("slot %v: %w", choice.Slot, err)
 	}
+	b.mark("verity")
 	if err := b.changeKernel(choice, content); err != nil {
 		return fmt.Errorf("slot %v: %w", choice.Slot, err)
 	}
 	if err := b.mountOverlay(); err != nil {
 		return err
 	}
+	b.mark("mounts")
 	if err := b.setUpVar(content); err != nil {
 		return err
 	}
+	b.mark("var")
 	return b.handOver(choice, content)
 }
 
@@ -150,6 +154,7 @@ func (b *boot) handOver(choice bootctl.Choice, c *partitions.SlotContent) error 
 		init, b.sys.Uptime().Round(time.Millisecond)))
 	b.setKernel("printk_devkmsg", "ratelimit")
 	b.sys.Alive()
+	b.mark("switch")
 	b.leaveWatchdog()
 	for _, dir := range []string{"/dev", "/proc", "/sys", "/run"} {
 		target, err := resolve(b.path(newRoot), dir)

@@ -166,7 +166,7 @@ func hollow(stub []byte) []byte {
 	le := binary.LittleEndian
 	pe := int(le.Uint32(b[0x3c:]))
 	for table, i := pe+24+int(le.Uint16(b[pe+20:])), 0; i < int(le.Uint16(b[pe+6:])); i++ {
-		le.PutUint32(b[table+i*40+16:], 0)
+		le.PutUint64(b[table+i*40+16:], 0) // length and place
 	}
 	return b
 }

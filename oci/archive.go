@@ -15,8 +15,11 @@ import (
 	"github.com/abupdate/abupdate/internal/fault"
 )
 
-// maxArchiveMembers bounds the index of an archive.
-const maxArchiveMembers = 1 << 20
+// Bounds of the index of an archive: members, and bytes of their names.
+const (
+	maxArchiveMembers = 1 << 20
+	maxArchiveNames   = 64 << 20
+)
 
 // A tarFiles reads the members of a tar file where they stand.
 type tarFiles struct {
@@ -97,7 +100,7 @@ func (t *tarFiles) index(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tr := tar.NewReader(t.f)
+	tr, names := tar.NewReader(t.f), 0
 	for len(t.members) < maxArchiveMembers {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -108,6 +111,9 @@ func (t *tarFiles) index(ctx context.Context) error {
 		}
 		if err != nil {
 			return fault.Errorf(fault.Verify, "reading as tar: %w", err)
+		}
+		if names += len(hdr.Name) + len(hdr.Linkname); names > maxArchiveNames {
+			return fault.Errorf(fault.Refused, "archive has more than %d bytes of names", maxArchiveNames)
 		}
 		off, err := t.f.Seek(0, io.SeekCurrent)
 		if err != nil {

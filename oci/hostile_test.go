@@ -1,8 +1,14 @@
 package oci_test
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -91,6 +97,30 @@ func TestSpoolOfEndlessBlob(t *testing.T) {
 	wantError(t, err, s.twice[:12], fault.Verify)
 	if n := sent.Load(); n == 0 || n >= enough {
 		t.Errorf("%d bytes were sent; want no more than fit into buffers", n)
+	}
+}
+
+// TestArchiveOfLongNames packs names that take memory into a small file.
+func TestArchiveOfLongNames(t *testing.T) {
+	var packed bytes.Buffer
+	zw := gzip.NewWriter(&packed)
+	tw := tar.NewWriter(zw)
+	name := strings.Repeat("n", 1_000_000)
+	for i := range 68 {
+		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprint(i, name), Format: tar.FormatPAX}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(tw.Close(), zw.Close()); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "names.tar.gz")
+	if err := os.WriteFile(file, packed.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"oci-archive:", "docker-archive:"} {
+		_, err := resolve(t, kind+file, oci.Options{})
+		wantError(t, err, "bytes of names", fault.Refused)
 	}
 }
 

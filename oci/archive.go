@@ -36,6 +36,9 @@ type member struct {
 // openArchive indexes a tar file. One that is compressed is decompressed into
 // the spool directory first: its members could not be found again otherwise.
 func openArchive(ctx context.Context, ref Reference, opt Options) (*tarFiles, error) {
+	if fi, err := os.Stat(ref.Path); err == nil && fi.Mode()&(fs.ModeNamedPipe|fs.ModeSocket) != 0 {
+		return nil, fault.Errorf(fault.Usage, "%v: %s is not a file: an archive is read here and there, which a pipe cannot do", ref, ref.Path)
+	}
 	f, err := os.Open(ref.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

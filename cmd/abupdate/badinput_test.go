@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+	"golang.org/x/sys/unix"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
@@ -38,6 +39,10 @@ func TestBadInput(t *testing.T) {
 	}
 	zeros := file("zeros.img", make([]byte, 1<<20))
 	text := file("text.tar", []byte("this is no tar archive\n"))
+	pipe := filepath.Join(work, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cut := cutLayout(t, dir)
 	over := filepath.Join(work, "updates")
 	must(t, "build", ref("over"), "-o", over, "--tag", "over")
@@ -89,6 +94,8 @@ func TestBadInput(t *testing.T) {
 		{"build " + ref("v1") + " --raw /dev/full/x", 2, "/dev/full"},
 		{"build " + ref("v1") + " -o " + work + "/x --temp " + text, 2, "text.tar"},
 		{"build " + ref("v1") + " -o " + work + "/x --workers many", 2, "flag: not a whole number"},
+		{"build " + ref("v1") + " -o " + work + "/x --workers -1", 2, "--workers is -1"},
+		{"build " + ref("v1") + " -o " + work + "/x --workers 9223372036854775807", 2, "--workers is 9223372036854775807"},
 		{"image " + ref("v1"), 2, "abupdate: image: no -o DISK given"},
 		{"initramfs " + ref("v1") + " -o " + work, 2, "it is a directory"},
 		{"initramfs " + ref("v1") + " -o " + work + "/x --uki " + work + "//x", 2, "both"},
@@ -107,6 +114,13 @@ func TestBadInput(t *testing.T) {
 		{"mark-bad c --disk " + disk, 2, `slot "c"`},
 		{"verify none --disk " + disk, 2, `slot "none"`},
 		{"factory-reset --disk " + disk, 2, "add --yes"},
+		{"factory-reset --yes --disk=", 2, "--disk"}, // $DISK, which is not set: not the disk that runs
+		{"status --disk=", 2, "--disk"},
+		{"lint " + ref("v1") + " --disk=", 2, "--disk"},
+		{"apply " + ref("v2") + " --disk " + disk + " --config " + text, 2, "not a directory"},
+		{"etc diff --dir " + text, 2, "not a directory"},
+		{"man " + text, 2, "not a directory"},
+		{"demo --bin " + work, 2, "run make build"},
 		{"apply " + ref("v2"), 2, "not booted by abupdate"},
 		{"status", 2, "--disk"},
 		{"lint", 2, "no IMAGE given"},
@@ -121,6 +135,7 @@ func TestBadInput(t *testing.T) {
 		{"apply oci:/nonexistent:v1 --disk " + disk, 2, "/nonexistent"},
 		{"apply " + ref("v9") + " --disk " + disk, 2, "v9"},
 		{"build oci-archive:/nonexistent.tar -o " + work + "/x", 2, "/nonexistent.tar"},
+		{"build oci-archive:" + pipe + " -o " + work + "/x", 2, "is not a file"},
 		{"apply 127.0.0.1:" + port(none.URL) + "/os:1 --disk " + disk, 2, "no such image in the registry"},
 		// no network
 		{"apply 127.0.0.1:" + port(gone.URL) + "/os:1 --disk " + disk, 3, "127.0.0.1"},

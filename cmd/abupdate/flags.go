@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -63,6 +64,9 @@ func (f *sourceFlags) pack(fs *pflag.FlagSet, layoutFlag string) {
 	fs.IntVar(&f.workers, "workers", 0, "parallel compressors (default: one per processor)")
 }
 
+// maxWorkers is more than anybody has processors for; each takes some MB.
+const maxWorkers = 1024
+
 // options turns the flags into options.
 func (f *sourceFlags) options() (updater.SourceOptions, error) {
 	var opt updater.SourceOptions
@@ -83,6 +87,9 @@ func (f *sourceFlags) options() (updater.SourceOptions, error) {
 		return opt, fault.Wrap(fault.Usage, err)
 	}
 	opt.Squashfs.BlockSize, opt.Squashfs.Workers = int(f.block), f.workers
+	if f.workers < 0 || f.workers > maxWorkers {
+		return opt, fault.Errorf(fault.Usage, "--workers is %d; want 1 to %d, or 0 for one per processor", f.workers, maxWorkers)
+	}
 	if err := parseLevel(f.level, &opt.Squashfs); err != nil {
 		return opt, err
 	}
@@ -159,9 +166,28 @@ func (f sizeFlag) String() string {
 	return f.p.String()
 }
 
+// pathFlag is a path for which nothing must not stand for the default: the
+// disk that runs is not what --disk "$IMAGE" meant.
+type pathFlag struct{ p *string }
+
+func (f pathFlag) Type() string { return "string" }
+func (f pathFlag) Set(s string) error {
+	if s == "" {
+		return errors.New("it names nothing")
+	}
+	*f.p = s
+	return nil
+}
+func (f pathFlag) String() string {
+	if f.p == nil {
+		return ""
+	}
+	return *f.p
+}
+
 // diskFlag adds --disk.
 func diskFlag(cmd *cobra.Command, p *string) {
-	cmd.Flags().StringVar(p, "disk", "", "block device or disk image `FILE` (default: the disk this system booted from)")
+	cmd.Flags().Var(pathFlag{p}, "disk", "block device or disk image `FILE` (default: the disk this system booted from)")
 }
 
 // lines joins the lines of an example.

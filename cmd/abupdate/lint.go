@@ -75,7 +75,7 @@ line, then, if it means one path alone, that path; a reason after "#".
 	}
 	fs := cmd.Flags()
 	fs.Var(sizeFlag{&f.slot}, "slot-size", "`SIZE` of the slot that the image has to fit in")
-	fs.StringVar(&f.disk, "disk", "", "block device or disk image `FILE` whose smaller slot the image has to fit in")
+	fs.Var(pathFlag{&f.disk}, "disk", "block device or disk image `FILE` whose smaller slot the image has to fit in")
 	fs.BoolVar(&f.exact, "exact", false, "pack the image to find out its size, and throw the result away")
 	fs.BoolVar(&f.strict, "strict", false, "exit with 1 for warnings too")
 	fs.StringSliceVar(&f.ignore, "ignore", nil, "leave out findings: `NAME,...`; may be repeated")

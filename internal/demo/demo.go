@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/abupdate/abupdate/internal/debianimage"
+	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/vm"
 )
 
@@ -57,7 +58,7 @@ func (opt *Options) setDefaults() error {
 	}
 	for _, name := range []string{"abupdate", "abinit", "guest"} {
 		if _, err := os.Stat(filepath.Join(opt.BinDir, name)); err != nil {
-			return fmt.Errorf("finding abupdate's programs: %w (run make build)", err)
+			return fault.Errorf(fault.Usage, "finding abupdate's programs: %w (run make build)", err)
 		}
 	}
 	return os.MkdirAll(opt.KeepDir, 0o755)

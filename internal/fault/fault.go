@@ -71,6 +71,9 @@ func KindOf(err error) Kind {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return NoRoom
 	}
+	if errors.Is(err, syscall.ENOTDIR) {
+		return Usage // a path that somebody gave goes through a file
+	}
 	var n net.Error
 	if errors.As(err, &n) {
 		if _, bare := n.(syscall.Errno); !bare { // an Errno has net.Error's methods

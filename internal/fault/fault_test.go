@@ -27,6 +27,7 @@ func TestKindOf(t *testing.T) {
 		{"wrapped nil", fault.Wrap(fault.Network, nil), 0},
 		{"network error", &net.OpError{Op: "dial", Err: errors.New("refused")}, fault.Network},
 		{"disk full", &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, fault.NoRoom},
+		{"a file for a folder", &os.PathError{Op: "open", Path: "file/x", Err: syscall.ENOTDIR}, fault.Usage},
 		{"disk error", &os.PathError{Op: "write", Path: "x", Err: syscall.EIO}, fault.Other},
 		{"network error with an errno", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, fault.Network},
 		{"canceled beats the kind", fault.Errorf(fault.Network, "reading: %w", context.Canceled), fault.Canceled},

@@ -3,8 +3,6 @@ package updater
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -13,10 +11,8 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/abupdate/abupdate/initramfs/build"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/partitions"
-	"github.com/abupdate/abupdate/partitions/disk"
 	"github.com/abupdate/abupdate/updater/selector"
 )
 
@@ -49,13 +45,16 @@ type SelectorOptions struct {
 // A SelectorReport tells of the selector on the ESP and of the slot's.
 type SelectorReport struct {
 	State selector.State `json:"state"`
-	// File is what the firmware started, Digest its SHA-256.
-	File   string `json:"file"`
-	Digest string `json:"digest"`
-	Kernel string `json:"kernel,omitempty"`
-	// SlotDigest and SlotKernel are those of the slot's, "" when it has none.
-	SlotDigest string `json:"slot_digest,omitempty"`
-	SlotKernel string `json:"slot_kernel,omitempty"`
+	// File is what the firmware started, Digest its SHA-256, Version that of
+	// the image that it was made of.
+	File    string `json:"file"`
+	Digest  string `json:"digest"`
+	Version string `json:"version,omitempty"`
+	Kernel  string `json:"kernel,omitempty"`
+	// These are of the slot's, "" when it has none.
+	SlotDigest  string `json:"slot_digest,omitempty"`
+	SlotVersion string `json:"slot_version,omitempty"`
+	SlotKernel  string `json:"slot_kernel,omitempty"`
 	// Variables says that the firmware keeps any.
 	Variables bool     `json:"variables"`
 	Steps     []string `json:"steps,omitempty"`
@@ -108,10 +107,12 @@ func (s *System) UpdateSelector(opt SelectorOptions) (_ *SelectorReport, err err
 	d := selector.Plan(w, opt.Options)
 	r := &SelectorReport{
 		State: d.State, File: w.Current, Digest: w.CurrentDigest, SlotDigest: w.Want.Digest, Variables: w.Variables,
-		Kernel: ukiKernel(opt.Files.Open(w.Current)),
 	}
+	started := describeFile(opt.Files.Open(w.Current))
+	r.Version, r.Kernel = started.Version, started.Kernel
 	if facts.Open != nil {
-		r.SlotKernel = ukiKernel(facts.Open())
+		brought := describeFile(facts.Open())
+		r.SlotVersion, r.SlotKernel = brought.Version, brought.Kernel
 	}
 	for _, step := range d.Steps {
 		r.Steps = append(r.Steps, step.String())
@@ -158,54 +159,19 @@ func (s *System) selectorFacts(opt *SelectorOptions) (selector.Facts, partitions
 	return facts, part, nil
 }
 
-// ukiKernel is the release of a selector's kernel, "" when it cannot be told.
-func ukiKernel(f io.ReadCloser, err error) string {
+// describeFile is describeSelector of a file that may not be there.
+func describeFile(f io.ReadCloser, err error) Selector {
 	if err != nil {
-		return ""
+		return Selector{}
 	}
 	defer f.Close()
 	at, ok := f.(io.ReaderAt)
 	if !ok {
 		b, err := io.ReadAll(f)
 		if err != nil {
-			return ""
+			return Selector{}
 		}
 		at = bytes.NewReader(b)
 	}
-	uki, err := build.ReadUKI(at)
-	if err != nil {
-		return ""
-	}
-	return uki.Uname
-}
-
-// selectorDigests are those of the selector that was started, as far as it is
-// known without a mount, and of the slot's.
-func (s *System) selectorDigests(root string) (started, slot string) {
-	if s.booted == nil || !HasSelector(root) {
-		return "", ""
-	}
-	name := LoaderPath(runtime.GOARCH)
-	if v := selector.OpenVariables(filepath.Join("/", root, selector.EFIDir)); v != nil {
-		name = cmp.Or(selector.BootedFile(v), name)
-	}
-	slot = fileDigest(os.Open(slotSelector(root)))
-	if started = selector.OwnDigest(name); started == "" {
-		if r, err := disk.OpenESP(s.disk, name); err == nil {
-			started = fileDigest(io.NopCloser(r), nil)
-		}
-	}
-	return started, slot
-}
-
-func fileDigest(f io.ReadCloser, err error) string {
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return ""
-	}
-	return hex.EncodeToString(h.Sum(nil))
+	return describeSelector(at)
 }

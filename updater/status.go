@@ -1,8 +1,6 @@
 package updater
 
 import (
-	"strings"
-
 	"github.com/abupdate/abupdate/bootctl"
 )
 
@@ -74,9 +72,7 @@ func (s *System) Status() (*Status, error) {
 		st.Overlay = roomOf(overlayDir)
 	}
 	if sel := s.facts(state).selector; sel.Kernel != "" {
-		if sel.Digest, sel.Slot = s.selectorDigests(""); sel.Slot != "" {
-			sel.Due = !strings.HasPrefix(sel.Slot, sel.Digest) || sel.Digest == ""
-		}
+		sel.complete(s, "")
 		st.Selector = &sel
 	}
 	if state.Fallback != "" {

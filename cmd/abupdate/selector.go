@@ -107,8 +107,8 @@ func (a *app) selectorAfter(config string) {
 }
 
 func printSelector(w io.Writer, r *updater.SelectorReport) {
-	fmt.Fprintf(w, "started\t%s\tkernel %s\t%s\n", orDash(short(r.Digest)), orDash(r.Kernel), r.File)
-	fmt.Fprintf(w, "slot's\t%s\tkernel %s\n", orDash(short(r.SlotDigest)), orDash(r.SlotKernel))
+	fmt.Fprintf(w, "started\t%s\t%s\tkernel %s\t%s\n", orDash(r.Version), orDash(short(r.Digest)), orDash(r.Kernel), r.File)
+	fmt.Fprintf(w, "slot's\t%s\t%s\tkernel %s\n", orDash(r.SlotVersion), orDash(short(r.SlotDigest)), orDash(r.SlotKernel))
 	fmt.Fprintf(w, "state\t%s\n", r.State)
 	if !r.Variables {
 		fmt.Fprintln(w, "the firmware keeps no variables")

@@ -67,9 +67,9 @@ func printStatus(w io.Writer, st *updater.Status) {
 			starts = "starts a slot's own by kexec"
 		}
 		if sel.Due {
-			starts += "; an update to " + short(sel.Slot) + " is due"
+			starts += "; an update to " + strings.TrimSpace(sel.SlotVersion+" "+short(sel.Slot)) + " is due"
 		}
-		fmt.Fprintf(w, "selector\tkernel %s\t%s\t%s\n", sel.Kernel, starts, short(sel.Digest))
+		fmt.Fprintf(w, "selector\t%s\tkernel %s\t%s\t%s\n", orDash(sel.Version), sel.Kernel, starts, short(sel.Digest))
 	}
 	if r := st.Overlay; r != nil {
 		fmt.Fprintf(w, "overlay\t%s of %s in use\n", bytesText(r.Used), bytesText(r.Total))

@@ -73,7 +73,7 @@ func DescribeFiles(ctx context.Context, m *manifest.Manifest, plan *oci.Plan, op
 	}
 	vars := map[string]string{}
 	for _, path := range release {
-		vars = parseOSRelease(string(files[path]))
+		vars = ParseOSRelease(string(files[path]))
 	}
 	m.Version = firstOf(m.Version, vars["IMAGE_VERSION"], vars["VERSION_ID"], digestVersion(m.SourceDigest))
 	m.Title = firstOf(m.Title, vars["PRETTY_NAME"])

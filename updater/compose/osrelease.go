@@ -2,9 +2,9 @@ package compose
 
 import "strings"
 
-// parseOSRelease reads the assignments of an os-release file, os-release(5).
+// ParseOSRelease reads the assignments of an os-release file, os-release(5).
 // What is not an assignment is skipped, as systemd does.
-func parseOSRelease(text string) map[string]string {
+func ParseOSRelease(text string) map[string]string {
 	vars := make(map[string]string)
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)

@@ -23,6 +23,7 @@ type tool struct {
 // tools stand in for the shell that the tiny image does not have.
 var tools = map[string]tool{
 	"cat":   {1, cat},
+	"cp":    {2, func(a []string) error { return cp(a[0], a[1]) }},
 	"get":   {1, func(a []string) error { return get(a[0], os.Stdout) }},
 	"ls":    {1, ls},
 	"write": {2, func(a []string) error { return write(a[0], a[1]) }},
@@ -50,6 +51,14 @@ func cat(files []string) error {
 		}
 	}
 	return nil
+}
+
+func cp(from, to string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o644)
 }
 
 func ls(dirs []string) error {

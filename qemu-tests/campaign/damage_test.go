@@ -29,7 +29,7 @@ type patient struct {
 	t          *testing.T
 	r          refs
 	dev, older blockdev.Device
-	all        []region
+	all        []machine.Region
 	known      map[string][32]byte // the image of each root hash on the disk
 	usual      machine.Outcome
 	healthy    *blockdevtest.Image // after its usual boot
@@ -84,8 +84,12 @@ func newPatient(t *testing.T, s start, r refs, base blockdev.Device) *patient {
 	order(t, older, apply(t, updater.ApplyOptions{Ref: r.update["v3"]}))
 	dev := blockdevtest.NewImage(older)
 	s.before(t, r, dev)
+	all, err := machine.Regions(dev)
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := &patient{
-		start: s, t: t, r: r, dev: dev, older: older, all: regions(t, dev),
+		start: s, t: t, r: r, dev: dev, older: older, all: all,
 		known: make(map[string][32]byte), healthy: blockdevtest.NewImage(dev), ends: make(map[string]int), where: make(map[string]int),
 	}
 	layout := recoverytest.Open(t, dev)
@@ -135,7 +139,7 @@ func (p *patient) harm(kinds []harm, n int, rnd *rand.Rand) {
 	p.t.Helper()
 	for i := range n {
 		reg, h := p.all[i%len(p.all)], kinds[i/len(p.all)%len(kinds)]
-		at := place{region: reg, at: reg.off + rnd.Int64N(reg.len), older: p.older, rnd: rnd}
+		at := place{Region: reg, at: reg.Off + rnd.Int64N(reg.Len), older: p.older, rnd: rnd}
 		p.tried++
 		dev := h.do(p.t, blockdevtest.NewImage(p.dev), at)
 		if _, bad := dev.(*badSector); !bad && p.same(dev, p.dev, at) {
@@ -144,10 +148,10 @@ func (p *patient) harm(kinds []harm, n int, rnd *rand.Rand) {
 		}
 		end, err := p.judge(dev, at)
 		if err != nil {
-			p.t.Errorf("%s in %s at byte %d: %v", h.name, reg.name, at.at, err)
+			p.t.Errorf("%s in %s at byte %d: %v", h.name, reg.Name, at.at, err)
 		}
 		p.ends[end]++
-		p.where[reg.name+": "+end]++
+		p.where[reg.Name+": "+end]++
 	}
 }
 
@@ -244,7 +248,7 @@ func (p *patient) unseen(dev blockdev.Device, at place) (end string, err error) 
 	}
 	state := ut.State(p.t, dev)
 	switch same := sameOrder(state, ut.State(p.t, p.healthy)); {
-	case !same && strings.HasPrefix(at.name, "boot state"):
+	case !same && strings.HasPrefix(at.Name, "boot state"):
 		return "the boot state before it counts", nil
 	case !same:
 		return "another state", fmt.Errorf("the usual system is up, and the boot state is %+v", state)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/wire"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -266,10 +267,10 @@ func TestPlainHTTP(t *testing.T) {
 		return inner.RoundTrip(r)
 	})
 	for _, host := range []string{"registry.example", "10.1.2.3:5000"} {
-		_, err := s.read(t, "docker://"+host+"/demo:v1", oci.Options{Transport: rt})
+		_, err := s.read(t, "docker://"+host+"/demo:v1", oci.Options{Wire: wire.New(wire.Options{Base: rt})})
 		wantError(t, err, host, fault.Network)
 		secure.Store(0)
-		got, err := s.read(t, "docker://"+host+"/demo:v1", oci.Options{Transport: rt, Insecure: true})
+		got, err := s.read(t, "docker://"+host+"/demo:v1", oci.Options{Wire: wire.New(wire.Options{Base: rt}), Insecure: true})
 		if err != nil || len(got) != 1 {
 			t.Errorf("%s with Insecure: %v, %v", host, got, err)
 		}
@@ -317,7 +318,7 @@ func TestRegistryStalls(t *testing.T) {
 		}
 		inner.ServeHTTP(w, r)
 	}
-	got, err := s.read(t, s.host+"/demo:v1", oci.Options{Stall: 200 * time.Millisecond})
+	got, err := s.read(t, s.host+"/demo:v1", oci.Options{Wire: wire.New(wire.Options{Stall: 200 * time.Millisecond})})
 	if err != nil || len(got) != 1 || tries.Load() < 2 {
 		t.Errorf("read = %v, %v after %d tries", got, err, tries.Load())
 	}

@@ -2,9 +2,7 @@ package oci
 
 import (
 	"context"
-	"net/http"
 	"runtime"
-	"time"
 
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/wire"
@@ -23,17 +21,12 @@ type Options struct {
 	// Insecure speaks plain HTTP, and nothing else, to the registry. Hosts on
 	// this machine's loopback may always be spoken to without TLS.
 	Insecure bool
-	// Stall is how long a registry may send nothing in the middle of an answer
-	// before the connection counts as broken; 0 means a minute.
-	Stall time.Duration
 	// Progress, when set, is called now and then, from several goroutines but
 	// never at the same time.
 	Progress func(Progress)
-	// Wire carries all requests, and says how patiently; nil means the zero
-	// wire.Options with Stall and Transport.
+	// Wire carries all requests, and says how patiently; nil means with the
+	// zero wire.Options.
 	Wire *wire.Client
-	// Transport carries all requests to registries; nil means Go's default.
-	Transport http.RoundTripper
 	// AuthFile holds credentials, as docker's config.json does; what it has goes
 	// before those of docker login and podman login. It may be missing.
 	AuthFile string

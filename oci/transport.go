@@ -19,13 +19,10 @@ import (
 var patient = wire.New(wire.Options{})
 
 func (o Options) wire() *wire.Client {
-	switch {
-	case o.Wire != nil:
+	if o.Wire != nil {
 		return o.Wire
-	case o.Transport == nil && o.Stall == 0:
-		return patient
 	}
-	return wire.New(wire.Options{Stall: o.Stall, Base: o.Transport})
+	return patient
 }
 
 // plain reports whether a host may, and is to be, spoken to without TLS.

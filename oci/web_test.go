@@ -181,9 +181,9 @@ func TestWebPlain(t *testing.T) {
 		r.URL.Host = host
 		return http.DefaultTransport.RoundTrip(r)
 	})
-	_, err := resolve(t, "http://web.example/path:v1", oci.Options{Transport: rt})
+	_, err := resolve(t, "http://web.example/path:v1", oci.Options{Wire: wire.New(wire.Options{Base: rt})})
 	wantError(t, err, "plain HTTP to web.example is not allowed without --insecure", fault.Network)
-	if _, err := resolve(t, "http://web.example/path:v1", oci.Options{Transport: rt, Insecure: true}); err != nil {
+	if _, err := resolve(t, "http://web.example/path:v1", oci.Options{Wire: wire.New(wire.Options{Base: rt}), Insecure: true}); err != nil {
 		t.Error(err)
 	}
 	special := wire.New(wire.Options{Base: rt, Hosts: map[string]wire.Host{"web.example": {Insecure: true}}})

@@ -85,10 +85,24 @@ func checkManifest(f facts, m manifest.Manifest, allow Allow) error {
 			return err
 		}
 	}
+	if slot := failedAs(f.state, m.RootHash); slot.IsRoot() && !allow.Denied {
+		return fault.Errorf(fault.Refused, "%s failed on this device before, as %s in slot %v (--allow-denied tries it again)", named(m), f.state.Slot(slot).Digest, slot)
+	}
 	if err := f.state.CheckFloor(m.Version); err != nil && !allow.Downgrade {
 		return fmt.Errorf("%w (--allow-downgrade takes it)", err)
 	}
 	return nil
+}
+
+// failedAs returns the slot in which the same files have failed, whatever the
+// image or update is called by now.
+func failedAs(s bootctl.State, rootHash string) bootctl.Slot {
+	for _, slot := range []bootctl.Slot{bootctl.SlotA, bootctl.SlotB} {
+		if e := s.Slot(slot); rootHash != "" && e.RootHash == rootHash && e.Status == bootctl.Bad && s.IsDenied(e.Digest) {
+			return slot
+		}
+	}
+	return bootctl.SlotNone
 }
 
 // checkRunning compares a system with the one that runs.

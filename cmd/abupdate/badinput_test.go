@@ -57,6 +57,10 @@ func TestBadInput(t *testing.T) {
 	denied := ut.Disk(t, ref("v1"))
 	must(t, "apply", ref("v2"), "--disk", denied)
 	must(t, "mark-bad", "b", "--disk", denied)
+	must(t, "build", ref("v2"), "-o", over, "--tag", "again", "--min-version", "0.1")
+	failed := ut.Disk(t, ref("v1"))
+	must(t, "apply", "oci:"+over+":v2", "--disk", failed)
+	must(t, "mark-bad", "b", "--disk", failed)
 	newer := newerState(t, ref("v1"))
 	none := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	defer none.Close()
@@ -163,6 +167,9 @@ func TestBadInput(t *testing.T) {
 		{"apply " + ref("low") + " --disk " + ut.Disk(t, ref("v1")), 6, "lower than the running 1.0 (--allow-downgrade takes it); slot b is empty now"},
 		{"apply " + ref("v1") + " --disk " + disk, 77, "nothing to do"},
 		{"apply " + ref("v2") + " --disk " + denied, 6, "failed on this device before"},
+		{"apply oci:" + over + ":v2 --disk " + denied, 6, "failed on this device before"},    // made of it
+		{"apply oci:" + over + ":again --disk " + failed, 6, "failed on this device before"}, // the same system
+		{"apply " + ref("v2") + " --disk " + failed, 6, "failed on this device before"},
 		// too large
 		{"apply oci:" + over + ":over --disk " + disk, 5, "slot b holds"},
 		{"apply " + ref("huge") + " --disk " + disk, 5, "cannot fit"},

@@ -13,225 +13,178 @@ import (
 	"github.com/abupdate/abupdate/qemu-tests/campaign/machine"
 	"github.com/abupdate/abupdate/recovery/recoverytest"
 	"github.com/abupdate/abupdate/updater"
-	ut "github.com/abupdate/abupdate/updater/updatertest"
 )
 
 var full = flag.Bool("full", false, "try everything, not a sample")
 
 func exit(code int) { os.Exit(code) }
 
-// A scenario is an operation that the power may cut.
-type scenario struct {
-	name string
-	// before brings a disk with v1 to where the operation begins.
-	before func(t *testing.T, r refs, dev blockdev.Device)
-	do     func(t *testing.T, r refs, dev blockdev.Device) error
-	// larger is the size of the disk that the image lies on, 0 for its own.
-	larger int64
-	// waits says that recovery may wait as long as the operation is not done.
-	waits bool
-	// goesOn says that the operation can be given again after a cut.
-	goesOn bool
-}
-
-func nothing(*testing.T, refs, blockdev.Device) {}
-
-// staged is v2 in B, to be tried.
-func staged(t *testing.T, r refs, dev blockdev.Device) {
-	t.Helper()
-	order(t, dev, apply(t, updater.ApplyOptions{Ref: r.update["v2"]}))
-}
-
-// updated is v2 in B, confirmed.
-func updated(t *testing.T, r refs, dev blockdev.Device) {
-	t.Helper()
-	staged(t, r, dev)
-	if o := machine.Start(dev); o.Slot != bootctl.SlotB {
-		t.Fatalf("v2 does not come up: %v", o)
-	}
-	confirm(t, dev, bootctl.SlotB)
-}
-
-func held(t *testing.T, r refs, dev blockdev.Device) {
-	t.Helper()
-	order(t, dev, apply(t, updater.ApplyOptions{Ref: r.update["v2"], StageOnly: true}))
-}
-
-// exhausted is a disk on which nothing but the golden image is left.
-func exhausted(t *testing.T, _ refs, dev blockdev.Device) {
-	t.Helper()
-	s := ut.State(t, dev)
-	for _, slot := range []bootctl.Slot{bootctl.SlotA, bootctl.SlotB} {
-		s.Slot(slot).Status = bootctl.Bad
-	}
-	if err := ut.Store(t, dev).Save(s); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func apply(t *testing.T, opt updater.ApplyOptions) func(*updater.System) error {
-	return func(s *updater.System) error {
-		_, err := s.Apply(t.Context(), opt)
-		return err
-	}
-}
-
-func applyRef(ref func(r refs) string, stageOnly bool) func(*testing.T, refs, blockdev.Device) error {
-	return func(t *testing.T, r refs, dev blockdev.Device) error {
-		return try(dev, nil, apply(t, updater.ApplyOptions{Ref: ref(r), StageOnly: stageOnly}))
-	}
-}
-
-func command(booted *bootctl.Booted, do func(s *updater.System) error) func(*testing.T, refs, blockdev.Device) error {
-	return func(_ *testing.T, _ refs, dev blockdev.Device) error { return try(dev, booted, do) }
-}
-
-func boot(keys string) func(*testing.T, refs, blockdev.Device) error {
-	return func(_ *testing.T, _ refs, dev blockdev.Device) error {
-		if m := machine.BootOnce(dev, keys); !m.Switched {
-			return fmt.Errorf("no system came up: %q", m.Messages)
-		}
-		return nil
-	}
-}
-
-var scenarios = []scenario{
-	{name: "apply an update", before: nothing, do: applyRef(func(r refs) string { return r.update["v2"] }, false), goesOn: true},
-	{name: "apply an image", before: nothing, do: applyRef(func(r refs) string { return r.image["v2"] }, false), goesOn: true},
-	{name: "apply over an older system", before: updated, do: applyRef(func(r refs) string { return r.update["v3"] }, false), goesOn: true},
-	{name: "apply --stage-only", before: nothing, do: applyRef(func(r refs) string { return r.update["v2"] }, true), goesOn: true},
-	{name: "apply --switch", before: held, do: func(t *testing.T, _ refs, dev blockdev.Device) error {
-		return try(dev, nil, func(s *updater.System) error {
-			_, err := s.Switch(t.Context(), updater.Allow{}, nil)
-			return err
-		})
-	}},
-	{name: "apply --cancel", before: staged, do: command(nil, func(s *updater.System) error { _, err := s.Cancel(); return err })},
-	{name: "first boot of an update", before: staged, do: boot("")},
-	{name: "mark-good", before: func(t *testing.T, r refs, dev blockdev.Device) {
-		staged(t, r, dev)
-		machine.BootOnce(dev, "")
-	}, do: command(&bootctl.Booted{Slot: bootctl.SlotB, Kernel: recoverytest.Kernel}, markGood)},
-	{name: "mark-bad", before: updated, do: command(nil, func(s *updater.System) error {
-		_, err := s.MarkBad(bootctl.SlotB, "by order")
-		return err
-	})},
-	{name: "rollback", before: updated, do: command(nil, func(s *updater.System) error { _, err := s.Rollback(); return err })},
-	{name: "factory-reset", before: updated, do: command(nil, func(s *updater.System) error { _, err := s.FactoryReset(); return err })},
-	{name: "boot that resets", before: func(t *testing.T, r refs, dev blockdev.Device) {
-		updated(t, r, dev)
-		order(t, dev, func(s *updater.System) error { _, err := s.FactoryReset(); return err })
-	}, do: boot("")},
-	{name: "first boot on a larger disk", before: nothing, do: boot(""), larger: 256 << 20},
-	{name: "restore of the golden image", before: exhausted, do: boot("2\r"), waits: true},
-}
-
-// sample is about how many states of a scenario are tried without -full.
-const sample = 250
-
-// goOnEvery is after how many states one is taken further: to the next update.
+// goOnEvery is after how many disks that were damaged one is taken further.
 const goOnEvery = 23
 
-// again is after how many states of a sample what follows is cut too: the next
-// boot, and the same command.
-const again = 20
+// A density says how many of a scenario's cuts are tried, and what for.
+type density struct {
+	first, second blockdevtest.Bounds // of what is cut, and of what is cut after that
+	// About so many states come of a second cut, of cuts that lie evenly: in the
+	// boot that follows, and in the same command that is given again.
+	boot, same int
+	further    int // states that are taken to the next update
+}
 
-// The power may go at any write of anything: what boots then is the system from
-// before or the one from after, whole, and updates go on from there.
+var (
+	sample = density{
+		first: blockdevtest.Bounds{Tears: 400, Chance: 200}, second: blockdevtest.Bounds{Tears: 400, Chance: 100},
+		boot: 2000, same: 12_000, further: 5,
+	}
+	everything = density{
+		first: blockdevtest.Bounds{Tears: 2048, Chance: 1000}, second: blockdevtest.Bounds{Tears: 400, Chance: 200},
+		boot: 40_000, same: 200_000, further: 50,
+	}
+)
+
+// The power may go at any write of anything, and again in what follows: what
+// boots then is the system from before or the one from after, whole, and
+// updates go on from there.
 func TestPowerCuts(t *testing.T) {
+	d := sample
+	if *full {
+		d = everything
+	}
 	r := builtRefs(t)
 	base := device(t, r)
-	var total tally
+	known := newVerdicts()
+	tallies := make([]tally, len(scenarios))
 	t.Run("scenarios", func(t *testing.T) {
-		for _, s := range scenarios {
+		for i, s := range scenarios {
 			t.Run(s.name, func(t *testing.T) {
 				t.Parallel()
-				s.run(t, r, base, &total)
+				e := s.record(t, r, base, nil)
+				e.known, e.tally = known, &tallies[i]
+				e.tally.writes, e.tally.syncs = e.rec.Writes(), e.rec.Syncs()
+				e.try(d)
+				if e.states == 0 {
+					t.Error("no state was tried")
+				}
+				if e.violations > 0 {
+					t.Errorf("%d violations; the first: %s", e.violations, e.first)
+				}
 			})
 		}
 	})
-	t.Log(total.String())
+	var total tally
+	for i, s := range scenarios {
+		t.Logf("%-44s %v", s.name, &tallies[i])
+		total.merge(&tallies[i])
+	}
+	t.Logf("%-44s %v", "in all", &total)
+	t.Logf("%d states, %d of them distinct disks: %s", total.states, total.distinct, total.ends())
 }
 
-func (s scenario) run(t *testing.T, r refs, base blockdev.Device, total *tally) {
+// An experiment is a scenario that was recorded, from a disk that comes to old
+// to one that comes to now.
+type experiment struct {
+	scenario
+	*tally
+	t        *testing.T
+	r        refs
+	old, now machine.Outcome
+	rec      *blockdevtest.Recorder
+	known    *verdicts
+}
+
+// record does what the scenario says. The operation's disk may have something
+// around it.
+func (s scenario) record(t *testing.T, r refs, base blockdev.Device, wrap func(blockdev.Device) blockdev.Device) *experiment {
+	t.Helper()
 	var dev blockdev.Device = blockdevtest.NewImage(base)
 	if s.larger > 0 {
 		dev = recoverytest.Grown(base, s.larger)
 	}
 	s.before(t, r, dev)
-	old := machine.Start(blockdevtest.NewImage(dev))
-	rec := blockdevtest.NewRecorder(dev)
-	if err := s.do(t, r, rec); err != nil {
+	e := &experiment{scenario: s, tally: new(tally), t: t, r: r, known: newVerdicts()}
+	e.old = machine.Start(blockdevtest.NewImage(dev))
+	e.rec = blockdevtest.NewRecorder(dev)
+	var on blockdev.Device = e.rec
+	if wrap != nil {
+		on = wrap(on)
+	}
+	if err := s.do(t, r, on); err != nil {
 		t.Fatal(err)
 	}
-	rec.Mark("done")
-	now := machine.Start(blockdevtest.NewImage(rec))
-	if now.End != machine.Up || old.End != machine.Up && !s.waits {
-		t.Fatalf("before: %v; after: %v; want systems that are up", old, now)
+	e.rec.Mark("done")
+	e.now = machine.Start(blockdevtest.NewImage(e.rec))
+	if e.now.End != machine.Up || e.old.End != machine.Up && !s.waits {
+		t.Fatalf("before: %v; after: %v; want systems that are up", e.old, e.now)
 	}
-	states := 0
-	for range rec.Crashes() {
-		states++
-	}
-	stride, every := 1, again
-	if *full {
-		every = 4
-	} else if states > sample {
-		stride = states / sample
-	}
-	var mine tally
-	n := 0
-	for img, cut := range rec.Crashes() {
-		if n++; n%stride != 0 {
-			continue
-		}
-		done := cut.Reached("done")
-		if *full || n%(every*stride) == 0 {
-			err := s.cutAgain(img, old, now, done, &mine, func(dev blockdev.Device) error { machine.BootOnce(dev, ""); return nil })
-			if err != nil {
-				t.Fatalf("cut %v, and the boot after it %v", cut, err)
-			}
-		}
-		if s.goesOn && n%every == 1 {
-			err := s.cutAgain(img, old, now, done, &mine, func(dev blockdev.Device) error { return s.do(t, r, dev) })
-			if err != nil {
-				t.Fatalf("cut %v, and the same command again %v", cut, err)
-			}
-		}
-		o := machine.Start(img)
-		if err := s.check(o, old, now, done); err != nil {
-			t.Fatalf("cut %v: %v", cut, err)
-		}
-		mine.add(o, old, now)
-		if o.End == machine.Up && mine.states%goOnEvery == 0 {
-			if err := goOn(t, r, img, o); err != nil {
-				t.Fatalf("cut %v, then %v: %v", cut, o, err)
-			}
-			mine.further++
-		}
-	}
-	if mine.states == 0 {
-		t.Error("no state was tried")
-	}
-	t.Logf("%d writes, %d syncs, %v", rec.Writes(), rec.Syncs(), &mine)
-	total.merge(&mine)
+	return e
 }
 
-// cutAgain cuts what follows a cut.
-func (s scenario) cutAgain(dev blockdev.Device, old, now machine.Outcome, done bool, mine *tally, do func(dev blockdev.Device) error) error {
+// try tries the cuts. One that gives the same disk as another is not taken
+// further.
+func (e *experiment) try(d density) {
+	first := make(map[uint64]blockdevtest.Cut) // by the sum of the disk
+	for img, cut := range e.rec.CrashesWithin(d.first) {
+		if _, ok := first[img.Sum()]; !ok {
+			first[img.Sum()] = cut
+		}
+	}
+	n, boots, same := 0, 0, 0
+	for img, cut := range e.rec.CrashesWithin(d.first) {
+		done := cut.Reached("done")
+		e.check(img, done, cut)
+		if first[img.Sum()].String() != cut.String() {
+			continue
+		}
+		if d.boot > 0 && boots <= n*d.boot/len(first) {
+			boots += e.again(img, cut, done, blockdevtest.Bounds{Tears: d.second.Tears}, "the boot after it", bootOnce)
+		}
+		if e.goesOn && d.same > 0 && same <= n*d.same/len(first) {
+			same += e.again(img, cut, done, d.second, "the same command again", func(dev blockdev.Device) error { return e.do(e.t, e.r, dev) })
+		}
+		if n++; n*d.further/len(first) > (n-1)*d.further/len(first) {
+			if o := machine.Start(img); o.End == machine.Up {
+				if err := goOn(e.t, e.r, img, o); err != nil {
+					e.violation("cut %v, then %v: %v", cut, o, err)
+				}
+				e.further++
+			}
+		}
+	}
+}
+
+func bootOnce(dev blockdev.Device) error { machine.BootOnce(dev, ""); return nil }
+
+// again cuts what follows a cut, and returns in how many ways.
+func (e *experiment) again(dev blockdev.Device, first blockdevtest.Cut, done bool, b blockdevtest.Bounds, what string, do func(dev blockdev.Device) error) int {
 	rec := blockdevtest.NewRecorder(blockdevtest.NewImage(dev))
 	if err := do(rec); err != nil && fault.KindOf(err) != fault.Nothing {
-		return fmt.Errorf("not cut: %w", err)
+		e.violation("cut %v, then %s, not cut: %v", first, what, err)
+		return 1
 	}
-	for img, cut := range rec.Crashes() {
-		o := machine.Start(img)
-		if err := s.check(o, old, now, done); err != nil {
-			return fmt.Errorf("cut %v: %w", cut, err)
-		}
-		mine.add(o, old, now)
-		mine.twice++
+	n := 0
+	for img, cut := range rec.CrashesWithin(b) {
+		e.check(img, done, first, what, cut)
+		n++
 	}
-	return nil
+	e.twice += n
+	return n
+}
+
+// check boots a disk and notes what is wrong with it, and with what it comes
+// to. No cut makes a boot fail that did not fail without.
+func (e *experiment) check(dev *blockdevtest.Image, done bool, cuts ...any) {
+	v, fresh := e.known.of(dev)
+	e.add(v.Outcome, e.old, e.now, fresh)
+	err := e.scenario.check(v.Outcome, e.old, e.now, done)
+	switch {
+	case err == nil && v.broken != nil:
+		err = v.broken
+	case err == nil && v.Boots > max(e.old.Boots, e.now.Boots):
+		err = fmt.Errorf("%v; want no more than %d boots", v.Outcome, max(e.old.Boots, e.now.Boots))
+	}
+	if err != nil {
+		e.violation("cut %v: %v", cuts, err)
+	}
 }
 
 // check says what is wrong with an outcome.
@@ -246,13 +199,21 @@ func (s scenario) check(o, old, now machine.Outcome, done bool) error {
 	return nil
 }
 
+// violation says what no cut may bring about; one is enough to look at.
+func (e *experiment) violation(format string, args ...any) {
+	if e.violations++; e.violations == 1 {
+		e.first = fmt.Sprintf(format, args...)
+	}
+}
+
 // goOn takes a system that is up to the next update.
 func goOn(t *testing.T, r refs, dev blockdev.Device, o machine.Outcome) error {
-	if err := try(dev, &bootctl.Booted{Slot: o.Slot, Kernel: recoverytest.Kernel}, markGood); err != nil {
+	booted := &bootctl.Booted{Slot: o.Slot, Kernel: recoverytest.Kernel}
+	if err := try(dev, booted, markGood); err != nil {
 		return fmt.Errorf("confirming: %w", err)
 	}
 	opt := updater.ApplyOptions{Ref: r.update["v3"], Allow: updater.Allow{Downgrade: true, Denied: true}}
-	err := try(dev, &bootctl.Booted{Slot: o.Slot, Kernel: recoverytest.Kernel}, apply(t, opt))
+	err := try(dev, booted, apply(t, opt))
 	if err != nil && fault.KindOf(err) != fault.Nothing {
 		return fmt.Errorf("the next apply: %w", err)
 	}

@@ -1,11 +1,13 @@
 package campaign_test
 
 import (
+	"runtime/debug"
 	"testing"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
+	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/qemu-tests/campaign/machine"
 	"github.com/abupdate/abupdate/recovery/recoverytest"
 	"github.com/abupdate/abupdate/updater"
@@ -21,8 +23,10 @@ var images, removeImages = ut.Shared(map[string]ut.Image{
 })
 
 func TestMain(m *testing.M) {
+	debug.SetGCPercent(800) // garbage is most of what these tests make
 	code := m.Run()
 	removeImages()
+	machine.Clean()
 	exit(code)
 }
 
@@ -64,7 +68,23 @@ func device(t *testing.T, r refs) *blockdevtest.Image {
 		t.Fatalf("a new disk: %v", o)
 	}
 	confirm(t, d.Dev, bootctl.SlotA)
+	use(t, d.Dev)
 	return d.Dev
+}
+
+// use fills the parts of /var that a reset wipes with something, as a file
+// system does when it is used.
+func use(t *testing.T, dev blockdev.Device) {
+	t.Helper()
+	sec, err := recoverytest.Open(t, dev).Section(partitions.LabelVar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, off := range []int64{4096, sec.Size() - partitions.BlankSize} {
+		if _, err := sec.WriteAt([]byte(ut.Noise("var", partitions.BlankSize-4096)), off); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // order gives a command to a disk.

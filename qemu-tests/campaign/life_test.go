@@ -113,6 +113,7 @@ func (l *life) run(name string, do func(*updater.System) error) {
 	case p.dead:
 		name += ", cut"
 	case err == nil:
+		p.left = -1 // what was done goes on to a reboot
 		if serr := p.Sync(); serr != nil {
 			l.t.Fatal(serr)
 		}

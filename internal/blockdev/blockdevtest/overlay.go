@@ -96,7 +96,7 @@ func (m *Image) WriteAt(p []byte, off int64) (int, error) {
 	m.summed = false
 	for done := 0; done < len(p); {
 		at := off + int64(done)
-		page, err := m.page(at / pageSize)
+		page, err := m.page(at/pageSize, at%pageSize == 0 && len(p)-done >= pageSize)
 		if err != nil {
 			return done, err
 		}
@@ -105,15 +105,18 @@ func (m *Image) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// page returns the image's own copy of page i.
-func (m *Image) page(i int64) (*[pageSize]byte, error) {
+// page returns the image's own copy of page i. One that is about to be written
+// as a whole need not be read.
+func (m *Image) page(i int64, whole bool) (*[pageSize]byte, error) {
 	if page := m.pages[i]; page != nil {
 		return page, nil
 	}
 	page := new([pageSize]byte)
-	n := min(pageSize, m.Size()-i*pageSize)
-	if _, err := readFull(m.base, page[:n], i*pageSize); err != nil {
-		return nil, err
+	if !whole {
+		n := min(pageSize, m.Size()-i*pageSize)
+		if _, err := readFull(m.base, page[:n], i*pageSize); err != nil {
+			return nil, err
+		}
 	}
 	m.pages[i] = page
 	return page, nil

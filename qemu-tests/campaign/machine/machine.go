@@ -7,13 +7,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/abupdate/abupdate/bootctl"
@@ -80,12 +79,11 @@ func BootOnce(dev blockdev.Device, keys string) *Machine {
 }
 
 func boot(dev blockdev.Device, keys, release string) *Machine {
-	root, err := os.MkdirTemp(memoryDir(), "campaign-")
+	r, err := takeRoot()
 	if err != nil {
 		panic(err)
 	}
-	defer os.RemoveAll(root)
-	m := &Machine{dev: dev, root: root, keys: keys, release: release}
+	m := &Machine{dev: dev, root: r, keys: keys, release: release}
 	done := make(chan struct{})
 	go func() { // which ends without returning when recovery waits
 		defer close(done)
@@ -94,15 +92,10 @@ func boot(dev blockdev.Device, keys, release string) *Machine {
 		}
 	}()
 	<-done
-	return m
-}
-
-// memoryDir is a folder in memory: a campaign makes millions of small files.
-func memoryDir() string {
-	if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() {
-		return "/dev/shm"
+	if err := r.release(m.Switched); err != nil {
+		panic(err)
 	}
-	return ""
+	return m
 }
 
 var (
@@ -113,7 +106,7 @@ var (
 // A Machine is a System in memory around a disk.
 type Machine struct {
 	dev     blockdev.Device
-	root    string
+	root    *root
 	keys    string
 	release string
 	clock   time.Duration
@@ -130,44 +123,21 @@ type Machine struct {
 	restart recovery.Restart
 }
 
-func (m *Machine) Root() string      { return m.root }
+func (m *Machine) Root() string      { return m.root.dir() }
 func (m *Machine) Release() string   { return m.release }
 func (m *Machine) Args() []string    { return nil }
 func (m *Machine) Environ() []string { return nil }
 
-// files are what the images' roots hold, as far as the boot sequence looks.
-var files = map[string]string{
-	"sbin/init": "#!", "usr/sbin/mkfs.ext4": "#!", "usr/sbin/e2fsck": "#!", "var/lib/app/default": "as shipped", "etc/hostname": "device",
-}
-
-// NoInit in a version says that its image does not boot.
-const NoInit = "noinit"
-
-func (m *Machine) put(dir string) error {
-	for name, text := range files {
-		if name == "sbin/init" && strings.Contains(m.Content.Manifest.Version, NoInit) {
-			continue
-		}
-		p := filepath.Join(m.root, dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(p), 0o755), os.WriteFile(p, []byte(text), 0o755)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
+// Mount knows the places where something of an image comes to lie.
 func (m *Machine) Mount(mount initramfs.Mount) error {
-	target := filepath.Join(m.root, mount.Target)
 	switch {
-	case mount.Type == "proc":
-		return os.WriteFile(filepath.Join(target, "cmdline"), []byte("abupdate.menu=0\n"), 0o644)
 	case mount.Type == "squashfs":
 		if m.readErr != nil { // restart_on_corruption
 			return m.readErr
 		}
-		return m.put(mount.Target)
+		return m.root.mount("lower", mount.Target, m.Content.Manifest.Version)
 	case mount.Type == "overlay" && mount.Target == "/sysroot":
-		return m.put(mount.Target)
+		return m.root.mount("overlay", mount.Target, m.Content.Manifest.Version)
 	}
 	return nil
 }
@@ -224,6 +194,37 @@ func readAll(layout *partitions.Disk, slot bootctl.Slot, rootHash []byte) (*part
 		return c, err
 	}
 	return c, tree.VerifyData(context.Background(), image, nil)
+}
+
+// Promised checks what the boot state says of the slots: one that it lets boot,
+// now or by order, is whole, and is the one that it says.
+func Promised(dev blockdev.Device) error {
+	layout, err := partitions.Open(dev)
+	if err != nil {
+		return err
+	}
+	sec, err := layout.State()
+	if err != nil {
+		return err
+	}
+	state, err := bootctl.Open(sec).Load()
+	if err != nil {
+		return err
+	}
+	for _, slot := range []bootctl.Slot{bootctl.SlotA, bootctl.SlotB} {
+		s := state.Slot(slot)
+		if s.Status != bootctl.Good && s.Status != bootctl.Pending && s.Status != bootctl.Held {
+			continue
+		}
+		rootHash, err := hex.DecodeString(s.RootHash)
+		if err != nil {
+			return err
+		}
+		if _, err := readAll(layout, slot, rootHash); err != nil {
+			return fmt.Errorf("slot %v is %v by the boot state: %w", slot, s.Status, err)
+		}
+	}
+	return nil
 }
 
 func (m *Machine) GrowFilesystem(string, string, int64) error { return nil }

@@ -100,12 +100,29 @@ limited number of tries, and falls back by itself when nobody confirms it.`,
 		newDemo(a), newMan(a), newDocs(a),
 	)
 	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
 	for _, cmd := range root.Commands() {
-		if cmd.Name() == "completion" { // else it takes any word for a shell, and prints its help
+		switch cmd.Name() {
+		case "completion": // else it takes any word for a shell, and prints its help
 			cmd.Args, cmd.RunE = exactly(), func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		case "help": // else it takes any word for a command, and prints the root's help
+			cmd.Run, cmd.RunE = nil, helpOf
 		}
 	}
 	return root
+}
+
+// helpOf shows the help of the command that args name.
+func helpOf(cmd *cobra.Command, args []string) error {
+	found, rest, err := cmd.Root().Find(args)
+	if err != nil {
+		return fault.Wrap(fault.Usage, err)
+	}
+	if len(rest) > 0 {
+		return fault.Errorf(fault.Usage, "unknown command %q (see %s --help)", rest[0], found.CommandPath())
+	}
+	found.InitDefaultHelpFlag()
+	return found.Help()
 }
 
 // Groups of commands in the help text.

@@ -75,6 +75,8 @@ func TestBadInput(t *testing.T) {
 		// called wrongly
 		{"frobnicate", 2, `unknown command "frobnicate"`},
 		{"--frobnicate", 2, "unknown flag: --frobnicate"},
+		{"help frobnicate", 2, `unknown command "frobnicate"`},
+		{"help key frobnicate", 2, `unknown command "frobnicate" (see abupdate key --help)`},
 		{"apply --frobnicate", 2, "unknown flag"},
 		{"completion tcsh", 2, `unknown command "tcsh"`},
 		{"build", 2, "no IMAGE given"},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"testing"
 	"unsafe"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -50,6 +51,13 @@ func diffID(b []byte) v1.Hash {
 		return h
 	}
 	return bad
+}
+
+// LimitArchiveNames lowers the bound of the names in an archive for one test.
+func LimitArchiveNames(t *testing.T, n int) {
+	was := maxArchiveNames
+	t.Cleanup(func() { maxArchiveNames = was })
+	maxArchiveNames = n
 }
 
 // HeaderBytes reads one layer and returns the memory that its headers take.

@@ -24,6 +24,7 @@ import (
 	"github.com/abupdate/abupdate/internal/vm"
 	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/partitions/disk"
+	"github.com/abupdate/abupdate/qemu-tests/campaign/machine"
 	"github.com/abupdate/abupdate/updater"
 )
 
@@ -94,6 +95,7 @@ var removeAtEnd string
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	machine.Clean()
 	if removeAtEnd != "" {
 		os.RemoveAll(removeAtEnd)
 	}

@@ -37,8 +37,8 @@ var (
 		boot: 2000, same: 12_000, further: 5,
 	}
 	everything = density{
-		first: blockdevtest.Bounds{Tears: 2048, Chance: 1000}, second: blockdevtest.Bounds{Tears: 400, Chance: 200},
-		boot: 40_000, same: 200_000, further: 50,
+		first: blockdevtest.Bounds{Tears: 2048, Chance: 500}, second: blockdevtest.Bounds{Tears: 400, Chance: 200},
+		boot: 10_000, same: 80_000, further: 50,
 	}
 )
 

@@ -20,6 +20,7 @@ var images, removeImages = ut.Shared(map[string]ut.Image{
 	"v2":     {Version: "2.0", Noise: 150_000, Files: map[string]string{"usr/common": ut.Noise("common", 30_000)}},
 	"v3":     {Version: "3.0", Noise: 70_000, Files: map[string]string{"usr/common": ut.Noise("common", 30_000)}},
 	"noinit": {Version: "4.0-" + machine.NoInit, Noise: 20_000},
+	"panics": {Version: "4.1-" + panics, Noise: 20_000},
 })
 
 func TestMain(m *testing.M) {
@@ -38,7 +39,7 @@ func builtRefs(t *testing.T) refs {
 	t.Helper()
 	dir, out := images(t), t.TempDir()
 	r := refs{map[string]string{}, map[string]string{}}
-	for _, name := range []string{"v1", "v2", "v3", "noinit"} {
+	for _, name := range []string{"v1", "v2", "v3", "noinit", "panics"} {
 		r.image[name] = "oci:" + dir + ":" + name
 		if _, err := updater.Build(t.Context(), updater.BuildOptions{Ref: r.image[name], Dir: out, Tag: name}); err != nil {
 			t.Fatal(err)

@@ -2,15 +2,19 @@ package campaign_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/qemu-tests/campaign/life"
 	"github.com/abupdate/abupdate/qemu-tests/campaign/machine"
 	"github.com/abupdate/abupdate/recovery/recoverytest"
 	"github.com/abupdate/abupdate/updater"
@@ -89,90 +93,102 @@ func (s *supply) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// A life is a device in the hands of chance, and what is known of it.
-type life struct {
-	t         *testing.T
-	r         refs
-	rnd       *rand.Rand
-	dev       blockdev.Device
-	last      machine.Outcome
-	confirmed map[string]bool // root hashes
-	did       map[string]int
+// settle ends a command: the power stays, and what was written goes on to be
+// there at the next boot.
+func (s *supply) settle() error {
+	s.left = -1
+	return s.Sync()
 }
 
-// run gives a command to the disk, one time in three with a cut.
-func (l *life) run(name string, do func(*updater.System) error) {
-	booted := &bootctl.Booted{Slot: l.last.Slot, Kernel: recoverytest.Kernel}
-	p := &supply{Device: l.dev, rnd: l.rnd, left: -1}
-	if l.rnd.IntN(3) == 0 {
-		p.left = l.rnd.IntN(30)
+// seed is that of the first life, the next ones count on from there.
+var seed = flag.Uint64("seed", 1, "the seed of the first life; a life that failed can be lived again")
+
+var lifeImages = life.Images{Good: []string{"v1", "v2", "v3"}, Broken: []string{"noinit", "panics"}}
+
+// panics in a version says that what comes up goes down again.
+const panics = "panics"
+
+func broken(version string) bool {
+	return strings.Contains(version, machine.NoInit) || strings.Contains(version, panics)
+}
+
+// alive is a device in memory.
+type alive struct {
+	t    *testing.T
+	r    refs
+	dev  blockdev.Device
+	last machine.Outcome
+}
+
+var _ life.Device = (*alive)(nil)
+
+func (a *alive) State() (bootctl.State, error) { return ut.State(a.t, a.dev), nil }
+
+// Do gives a command, perhaps with a cut.
+func (a *alive) Do(s life.Step) (life.End, error) {
+	rnd := rand.New(rand.NewPCG(s.Throw, 1))
+	p := &supply{Device: a.dev, rnd: rnd, left: -1}
+	if s.Cut >= 0 {
+		p.left = int(s.Cut * 30)
 	}
-	err := try(p, booted, do)
+	err := try(p, a.booted(), a.command(s))
+	if err == nil {
+		err = p.settle()
+	}
+	if err == nil && s.Kind == life.ApplyRot {
+		err = a.rot(rnd)
+	}
+	return a.end(p, err)
+}
+
+func (a *alive) booted() *bootctl.Booted {
+	return &bootctl.Booted{Slot: a.last.Slot, Kernel: recoverytest.Kernel}
+}
+
+func (a *alive) end(p *supply, err error) (life.End, error) {
 	kind := fault.KindOf(err)
 	switch {
 	case p.dead:
-		name += ", cut"
+		return life.Cut, nil
 	case err == nil:
-		p.left = -1 // what was done goes on to a reboot
-		if serr := p.Sync(); serr != nil {
-			l.t.Fatal(serr)
-		}
+		return life.Done, nil
 	case kind == fault.Refused || kind == fault.Nothing || kind == fault.Usage:
-		name += ", refused"
-	default:
-		l.t.Fatalf("%s: %v", name, err)
+		return life.Refused, nil
 	}
-	l.did[name]++
+	return "", err
 }
 
-func (l *life) step() {
-	names := []string{"v1", "v2", "v3"}
-	any := updater.Allow{Downgrade: true, Denied: true, Same: true}
-	switch k := l.rnd.IntN(9); k {
-	case 0, 1, 2:
-		name := names[l.rnd.IntN(len(names))]
-		ref := l.r.update[name]
-		if k == 0 {
-			ref = l.r.image[name]
-		}
-		l.run("apply", apply(l.t, updater.ApplyOptions{Ref: ref, Allow: any}))
-	case 3:
-		l.run("apply a broken system", apply(l.t, updater.ApplyOptions{Ref: l.r.update["noinit"], Allow: any}))
-	case 4:
-		l.run("apply, and the slot rots", func(s *updater.System) error {
-			opt := updater.ApplyOptions{Ref: l.r.update[names[l.rnd.IntN(len(names))]], Allow: any}
-			if err := apply(l.t, opt)(s); err != nil {
-				return err
-			}
-			return l.rot()
-		})
-	case 5:
-		l.run("rollback", func(s *updater.System) error { _, err := s.Rollback(); return err })
-	case 6:
-		l.run("factory-reset", func(s *updater.System) error { _, err := s.FactoryReset(); return err })
-	case 7:
-		for range l.rnd.IntN(4) {
-			l.boot()
-		}
-		l.did["reboots"]++
-	case 8:
-		l.run("mark-bad", func(s *updater.System) error { _, err := s.MarkBad(bootctl.SlotNone, "by order"); return err })
+func (a *alive) command(s life.Step) func(*updater.System) error {
+	ref := a.r.update[s.Image]
+	if s.Kind == life.ApplyImage {
+		ref = a.r.image[s.Image]
 	}
+	switch s.Kind {
+	case life.Rollback:
+		return func(s *updater.System) error { _, err := s.Rollback(); return err }
+	case life.Reset:
+		return func(s *updater.System) error { _, err := s.FactoryReset(); return err }
+	case life.MarkBad:
+		return func(s *updater.System) error { _, err := s.MarkBad(bootctl.SlotNone, "by order"); return err }
+	case life.Reboots:
+		return func(*updater.System) error { return nil }
+	}
+	return apply(a.t, updater.ApplyOptions{Ref: ref, Allow: updater.Allow{Downgrade: true, Denied: true, Same: true}})
 }
 
 // rot flips a bit in a slot that is to be tried.
-func (l *life) rot() error {
-	s := ut.State(l.t, l.dev)
+func (a *alive) rot(rnd *rand.Rand) error {
+	s := ut.State(a.t, a.dev)
 	for _, slot := range []bootctl.Slot{bootctl.SlotA, bootctl.SlotB} {
 		if s.Slot(slot).Status != bootctl.Pending {
 			continue
 		}
-		sec, err := recoverytest.Open(l.t, l.dev).Slot(slot)
+		sec, err := recoverytest.Open(a.t, a.dev).Slot(slot)
 		if err != nil {
 			return err
 		}
 		var b [1]byte
-		at := 4096 + l.rnd.Int64N(60_000)
+		at := 4096 + rnd.Int64N(60_000)
 		if _, err := sec.ReadAt(b[:], at); err != nil {
 			return err
 		}
@@ -184,43 +200,36 @@ func (l *life) rot() error {
 	return nil
 }
 
-// boot starts the disk; what comes up is a system that was confirmed, or one
-// that is tried.
-func (l *life) boot() {
-	before := ut.State(l.t, l.dev)
-	tried := make(map[string]bool)
-	for _, slot := range []bootctl.Slot{bootctl.SlotA, bootctl.SlotB} {
-		if s := before.Slot(slot); s.Status == bootctl.Pending {
-			tried[s.RootHash] = true
+// Boot boots until something stays: what panics comes up, and is gone.
+func (a *alive) Boot() (ups []machine.Outcome, err error) {
+	for {
+		a.last = machine.Start(a.dev)
+		ups = append(ups, a.last)
+		if !strings.Contains(a.last.Version, panics) {
+			return ups, nil
+		}
+		if len(ups) > 10 {
+			return ups, fmt.Errorf("it boots what panics for the %d. time", len(ups))
 		}
 	}
-	l.last = machine.Start(l.dev)
-	switch {
-	case l.last.End == machine.InRecovery && !l.good(before):
-		l.rescue()
-	case l.last.End != machine.Up:
-		l.t.Fatalf("%v; state before: %+v", l.last, before)
-	case !l.confirmed[l.last.RootHash] && !tried[l.last.RootHash]:
-		l.t.Fatalf("%v; nobody ever confirmed it, and it was not to be tried", l.last)
-	case strings.Contains(l.last.Version, machine.NoInit):
-		l.t.Fatalf("%v; it has no init", l.last)
+}
+
+func (a *alive) Confirm() (life.End, error) {
+	p := &supply{Device: a.dev, left: -1}
+	err := try(p, a.booted(), markGood)
+	if err == nil {
+		err = p.settle()
 	}
+	return a.end(p, err)
 }
 
-// good says whether the state knows of a slot that nobody has called bad.
-func (l *life) good(s bootctl.State) bool {
-	return s.Slot(bootctl.SlotA).Status == bootctl.Good || s.Slot(bootctl.SlotB).Status == bootctl.Good
-}
-
-// rescue is what a person does in recovery: the golden image.
-func (l *life) rescue() {
-	l.did["rescue"]++
-	m := machine.BootOnce(l.dev, "2\r")
+func (a *alive) Restore() (machine.Outcome, error) {
+	m := machine.BootOnce(a.dev, "2\r")
 	if !m.Switched {
-		l.t.Fatalf("the golden image does not come up: %q", m.Messages)
+		return machine.Outcome{}, fmt.Errorf("the golden image does not come up: %q", m.Messages)
 	}
-	l.last = machine.Outcome{End: machine.Up, Slot: m.Slot, RootHash: m.Content.Manifest.RootHash, Version: m.Content.Manifest.Version}
-	l.confirmed[l.last.RootHash] = true
+	a.last = machine.Outcome{End: machine.Up, Slot: m.Slot, RootHash: m.Content.Manifest.RootHash, Version: m.Content.Manifest.Version}
+	return a.last, nil
 }
 
 // Devices live through hundreds of updates, good and broken, power cuts,
@@ -228,26 +237,31 @@ func (l *life) rescue() {
 // or one that is tried.
 func TestLife(t *testing.T) {
 	r := builtRefs(t)
-	lives, cycles := 4, 40
+	base := device(t, r)
+	lives := 4
 	if *full {
-		lives, cycles = 10, 500
+		lives = 20
 	}
+	const steps = 500
+	total := make(map[string]int)
+	var mu sync.Mutex
 	t.Run("lives", func(t *testing.T) {
-		for seed := range lives {
-			t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		for i := range lives {
+			s := *seed + uint64(i)
+			t.Run(fmt.Sprint(s), func(t *testing.T) {
 				t.Parallel()
-				l := &life{t: t, r: r, rnd: rand.New(rand.NewPCG(uint64(seed), 7)), dev: device(t, r), confirmed: map[string]bool{}, did: map[string]int{}}
-				l.last = machine.Start(l.dev)
-				l.confirmed[l.last.RootHash] = true
-				for range cycles {
-					l.step()
-					l.boot()
-					if l.rnd.IntN(3) > 0 && try(l.dev, &bootctl.Booted{Slot: l.last.Slot, Kernel: recoverytest.Kernel}, markGood) == nil {
-						l.confirmed[l.last.RootHash] = true
-					}
+				a := &alive{t: t, r: r, dev: blockdevtest.NewImage(base)}
+				did, err := life.Live(a, lifeImages, broken, s, steps)
+				if err != nil {
+					t.Errorf("%v\nto live it again: go test ./qemu-tests/campaign -run TestLife -seed %d", err, s)
 				}
-				t.Logf("%d cycles: %s", cycles, summary(l.did))
+				mu.Lock()
+				defer mu.Unlock()
+				for what, n := range did {
+					total[what] += n
+				}
 			})
 		}
 	})
+	t.Logf("seed %d, %d lives of %d cycles: %s", *seed, lives, steps, life.Summary(total))
 }

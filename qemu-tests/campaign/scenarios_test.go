@@ -114,8 +114,8 @@ func blankVar(t *testing.T, _ refs, dev blockdev.Device) {
 	}
 }
 
-// broken is a system in B, to be tried, that does not come up.
-func broken(t *testing.T, r refs, dev blockdev.Device) {
+// unbootable is a system in B, to be tried, that does not come up.
+func unbootable(t *testing.T, r refs, dev blockdev.Device) {
 	t.Helper()
 	order(t, dev, apply(t, updater.ApplyOptions{Ref: r.update["noinit"]}))
 }
@@ -170,7 +170,7 @@ var scenarios = []scenario{
 	{name: "apply --cancel of a held system", before: held, do: command(nil, cancel)},
 	{name: "first boot of an update", before: staged, do: boot("")},
 	{name: "boot of a confirmed system", before: updated, do: boot("")},
-	{name: "boots of a broken update, and the way back", before: broken, do: bootUp},
+	{name: "boots of a broken update, and the way back", before: unbootable, do: bootUp},
 	{name: "mark-good", before: func(t *testing.T, r refs, dev blockdev.Device) {
 		staged(t, r, dev)
 		machine.BootOnce(dev, "")

@@ -3,6 +3,7 @@ package updater_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	selector "github.com/abupdate/abupdate/initramfs/build"
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/abupdate/abupdate/internal/manifest"
+	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/partitions/disk"
 	"github.com/abupdate/abupdate/updater"
 	ut "github.com/abupdate/abupdate/updater/updatertest"
@@ -537,5 +540,31 @@ func TestApplyCanceled(t *testing.T) {
 				t.Errorf("kept %d of %d bytes; want all", got.KeptBytes, got.ImageBytes)
 			}
 		})
+	}
+}
+
+// TestLongVersion keeps a version whole, or does not take it: versions that
+// begin alike would be one to the boot state.
+func TestLongVersion(t *testing.T) {
+	dir := besideImage(t)
+	if _, err := updater.Build(t.Context(), updater.BuildOptions{Ref: "oci:" + dir + ":v2", Dir: dir, Tag: "plain"}); err != nil {
+		t.Fatal(err)
+	}
+	long := "2." + strings.Repeat("0", manifest.MaxVersion-2)
+	for version, want := range map[string]fault.Kind{long: 0, long + "1": fault.Refused} {
+		variant(t, dir, "plain", "long", func(m *manifest.Manifest, u *oci.Update) {
+			m.Version = version
+			var err error
+			if u.Config, err = json.Marshal(m); err != nil {
+				t.Fatal(err)
+			}
+		})
+		got, st, err := applyBeside(t, "oci:"+dir+":long", updater.ApplyOptions{})
+		if fault.KindOf(err) != want {
+			t.Errorf("version of %d bytes: Apply() = %v; want kind %d", len(version), err, want)
+		}
+		if err == nil && (got.Version != version || st.Slot(bootctl.SlotB).Version != version) {
+			t.Errorf("version %s is %s in the slot and %s in the boot state", version, got.Version, st.Slot(bootctl.SlotB).Version)
+		}
 	}
 }

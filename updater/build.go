@@ -1,6 +1,7 @@
 package updater
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -74,12 +75,18 @@ func Build(ctx context.Context, opt BuildOptions) (*Built, error) {
 			return nil, fault.Wrap(fault.Usage, err)
 		}
 	}
+	if err := cmp.Or(checkFields("--tag", opt.Tag), checkFields("--push", opt.Push)); err != nil {
+		return nil, err
+	}
 	start := startUsage()
 	im, err := OpenImage(ctx, opt.Ref, opt.Source, opt.Progress)
 	if err != nil {
 		return nil, err
 	}
 	defer im.Close()
+	if err := checkVersion(im.Describe().Version); err != nil {
+		return nil, err
+	}
 	im.opt.Compatible, im.opt.MinVersion, im.opt.NoKernel = opt.Compose.Compatible, opt.Compose.MinVersion, opt.Compose.NoKernel
 	out, err := newOutput(opt)
 	if err != nil {
@@ -89,6 +96,9 @@ func Build(ctx context.Context, opt BuildOptions) (*Built, error) {
 	made, err := out.compose(ctx, im)
 	if err != nil {
 		return nil, fmt.Errorf("building %s: %w", opt.Ref, err)
+	}
+	if err := checkVersion(made.Manifest.Version); err != nil {
+		return nil, err
 	}
 	b := &Built{Image: opt.Ref, Manifest: made.Manifest, Dropped: made.Plan.Dropped}
 	if err := b.deliver(ctx, out, im.Image, made); err != nil {
@@ -119,6 +129,14 @@ func (b *Built) count(im *Image, made *compose.Result, took Usage, opt BuildOpti
 
 // seconds rounds to what means something.
 func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }
+
+// checkVersion refuses what a device would refuse.
+func checkVersion(version string) error {
+	if len(version) > manifest.MaxVersion {
+		return fault.Errorf(fault.Usage, "version %q has %d bytes; a device's boot state has room for %d: give another with --version", version, len(version), manifest.MaxVersion)
+	}
+	return nil
+}
 
 func (opt BuildOptions) nowhere() bool { return opt.Dir == "" && opt.Raw == "" && opt.Push == "" }
 

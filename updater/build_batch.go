@@ -120,6 +120,9 @@ func (b Batch) check() error {
 		return fault.Errorf(fault.Usage, "--version %s: %d images cannot all have it", b.Options.Source.Version, len(b.Refs))
 	}
 	for flag, value := range map[string]string{"--tag": b.Options.Tag, "--push": b.Options.Push} {
+		if err := checkFields(flag, value); err != nil {
+			return err
+		}
 		if value != "" && !hasField(value) {
 			return fault.Errorf(fault.Usage, "%s %s: it names one update; for %d images it needs one of %s", flag, value, len(b.Refs), Fields)
 		}

@@ -2,8 +2,11 @@ package updater
 
 import (
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
 )
@@ -22,6 +25,20 @@ func hasField(s string) bool {
 		}
 	}
 	return false
+}
+
+// field is what stands in a pattern for something else.
+var field = regexp.MustCompile(`\{[^{}]*\}?|\}`)
+
+// checkFields refuses a pattern with what looks like a field and is none: a tag
+// cannot hold braces.
+func checkFields(flag, pattern string) error {
+	for _, f := range field.FindAllString(pattern, -1) {
+		if !slices.Contains(fields, f) {
+			return fault.Errorf(fault.Usage, "%s %s: %s is none of %s", flag, pattern, f, Fields)
+		}
+	}
+	return nil
 }
 
 // fill puts values in the place of fields. They become what a tag may hold.

@@ -2,7 +2,6 @@ package updater
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/internal/fault"
@@ -80,7 +79,7 @@ func (s *imageSource) fill(ctx context.Context, w target, _ Progress) (*filled, 
 	s.plan, made.Manifest.SourceSigner = made.Plan, s.signer.ID
 	raw, err := made.Manifest.Encode()
 	if err != nil {
-		return nil, fmt.Errorf("describing the image: %w", err)
+		return nil, fault.Errorf(fault.Refused, "describing the image: %w", err)
 	}
 	return &filled{tree: made.Tree, manifest: made.Manifest, raw: raw, layers: made.Plan.Layers}, nil
 }

@@ -25,15 +25,24 @@ type app struct {
 	progress       meter
 }
 
-// print shows a result: v as JSON with --json, else what text writes.
+// print shows a result: v as JSON with --json, else what text writes. An error
+// is about that only, whatever kind the file has that stdout is: what was
+// ordered is done.
 func (a *app) print(v any, text func(w io.Writer)) error {
 	a.progress.finish()
 	if !a.json {
 		tw := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 		text(tw)
-		return tw.Flush()
+		return printError(tw.Flush())
 	}
 	return a.printLine(v)
+}
+
+func printError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fault.Errorf(fault.Other, "printing the result: %w", err)
 }
 
 // printLine prints v as one line of JSON.
@@ -43,7 +52,7 @@ func (a *app) printLine(v any) error {
 		return fmt.Errorf("encoding the result: %w", err)
 	}
 	_, err = fmt.Fprintf(a.stdout, "%s\n", b)
-	return err
+	return printError(err)
 }
 
 // complain prints an error as one line. That of a command need not name the

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -123,10 +124,31 @@ func (a *app) apply(cmd *cobra.Command, disk string, trusted []string, opt updat
 	if err != nil {
 		return err
 	}
-	if err := a.print(done, func(w io.Writer) { printApplied(w, done) }); err != nil || !reboot || opt.DryRun {
+	return a.applied(done, reboot)
+}
+
+// applied tells what was done, and reboots if that was ordered: also when
+// nobody can be told.
+func (a *app) applied(done *updater.Applied, reboot bool) error {
+	err := a.print(done, func(w io.Writer) { printApplied(w, done) })
+	if err != nil {
+		err = fmt.Errorf("version %s %s; %w", done.Version, outcome(done), err)
+	}
+	if !reboot || done.DryRun {
 		return err
 	}
-	return rebootSystem()
+	return errors.Join(err, rebootSystem())
+}
+
+// outcome says in few words what an apply came to.
+func outcome(r *updater.Applied) string {
+	switch {
+	case r.DryRun:
+		return "could be applied"
+	case r.Held:
+		return fmt.Sprintf("is held in slot %v", r.Slot)
+	}
+	return fmt.Sprintf("is staged in slot %v", r.Slot)
 }
 
 // cancel takes back what waits in a slot.
@@ -156,10 +178,7 @@ func (a *app) switchSlot(cmd *cobra.Command, disk string, trusted []string, opt 
 	if err != nil {
 		return err
 	}
-	if err := a.print(done, func(w io.Writer) { printApplied(w, done) }); err != nil || !reboot {
-		return err
-	}
-	return rebootSystem()
+	return a.applied(done, reboot)
 }
 
 func printApplied(w io.Writer, r *updater.Applied) {
@@ -209,11 +228,8 @@ func printTransfer(w io.Writer, r *updater.Applied) {
 		fmt.Fprintf(w, "%s\t%s from other slots\n", copied, bytesText(n))
 	}
 	requests := ""
-	switch n := r.FetchedRanges; {
-	case n == 1:
-		requests = " in one request"
-	case n > 1:
-		requests = fmt.Sprintf(" in %d requests", n)
+	if n := r.FetchedRanges; n > 0 {
+		requests = " in " + counted(n, "request")
 	}
 	metadata := ""
 	if r.MetadataBytes > 0 {

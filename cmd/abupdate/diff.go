@@ -126,9 +126,9 @@ func printFetch(w io.Writer, f *diff.Fetch) {
 	if f.OtherSalt {
 		fmt.Fprintln(w, "to fetch\tall of it: the hash trees have different salts")
 	}
-	fmt.Fprintf(w, "to fetch\t%s, %.1f %% of the image's %s, in %d ranges\n", bytesText(f.TotalBytes), f.Percent, bytesText(f.ImageBytes), f.Ranges)
-	fmt.Fprintf(w, "\t%s in %d blocks, %s in gaps of up to %s, %s of hash tree and manifest\n",
-		bytesText(f.MissingBytes), f.MissingBlocks, bytesText(f.WasteBytes), bytesText(f.GapBytes), bytesText(f.MetadataBytes))
+	fmt.Fprintf(w, "to fetch\t%s, %.1f %% of the image's %s, in %s\n", bytesText(f.TotalBytes), f.Percent, bytesText(f.ImageBytes), counted(f.Ranges, "range"))
+	fmt.Fprintf(w, "\t%s in %s, %s in gaps of up to %s, %s of hash tree and manifest\n",
+		bytesText(f.MissingBytes), counted(f.MissingBlocks, "block"), bytesText(f.WasteBytes), bytesText(f.GapBytes), bytesText(f.MetadataBytes))
 	fmt.Fprintf(w, "\t%d blocks are on the device, %d are in the image again\n", f.LocalBlocks, f.RepeatedBlocks)
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"os"
 	"strings"
 	"testing"
 
@@ -80,5 +82,35 @@ func withFloor(version string) func(bootctl.State) bootctl.State {
 	return func(s bootctl.State) bootctl.State {
 		s.Floor = version
 		return s
+	}
+}
+
+// TestResultIsNotPrinted tells of what is done and cannot be told: it is no
+// failure of it, whatever stdout is.
+func TestResultIsNotPrinted(t *testing.T) {
+	dir := testImages(t)
+	disk := ut.Disk(t, "oci:"+dir+":v1")
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"apply", "oci:" + dir + ":v2", "--dry-run"}, "version 2.0 could be applied; printing the result: write /dev/full"},
+		{[]string{"apply", "oci:" + dir + ":v2", "--stage-only"}, "version 2.0 is held in slot b; printing the result: write /dev/full"},
+		{[]string{"apply", "--switch", "--json"}, "version 2.0 is staged in slot b; printing the result: write /dev/full"},
+		{[]string{"status"}, "printing the result: write /dev/full"},
+	} {
+		var errs bytes.Buffer
+		code := runContext(t.Context(), append(tt.args, "--disk", disk, "-q"), full, &errs)
+		if code != 1 || !strings.HasPrefix(errs.String(), "abupdate: "+tt.want) || strings.Count(errs.String(), "\n") != 1 {
+			t.Errorf("%q exits with %d: %s; want 1 and %q", tt.args, code, errs.String(), tt.want)
+		}
+	}
+	if st := object(t, must(t, "status", "--disk", disk, "--json")); st["pending"] != "b" {
+		t.Errorf("status says pending %v; want b", st["pending"])
 	}
 }

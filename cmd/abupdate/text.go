@@ -32,6 +32,7 @@ func printManifest(w io.Writer, m *manifest.Manifest) {
 	row("created", m.Created)
 	row("source", m.SourceImage)
 	row("source digest", m.SourceDigest)
+	row("source signed by", m.SourceSigner)
 	if m.ImageBytes != 0 {
 		row("image", fmt.Sprintf("%s (%d blocks), hash tree %s", bytesText(m.ImageBytes), m.DataBlocks, bytesText(m.TreeBytes)))
 	}
@@ -59,6 +60,14 @@ func bytesText(n int64) string {
 		v, i = v/kib, i+1
 	}
 	return fmt.Sprintf("%.1f %s", v, units[i])
+}
+
+// counted is so many of something.
+func counted[N int | int64](n N, what string) string {
+	if n == 1 {
+		return "one " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // printable shows a text that comes from an image: what would move the cursor

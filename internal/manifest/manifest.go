@@ -29,6 +29,10 @@ const FormatVersion = 1
 // MaxSize bounds an encoded manifest, in bytes.
 const MaxSize = 64 << 10
 
+// MaxVersion bounds Manifest.Version, in bytes: the boot state has no room for
+// more, and versions are told apart there.
+const MaxVersion = 64
+
 // MaxKargs bounds Manifest.Kargs, in bytes: a command line has 2047 at most.
 const MaxKargs = 1024
 
@@ -85,10 +89,13 @@ type Manifest struct {
 }
 
 // Encode returns the document's canonical bytes: the same manifest gives the
-// same bytes.
+// same bytes. It is stricter than Decode: what is in a slot already may start.
 func (m *Manifest) Encode() ([]byte, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
+	}
+	if len(m.Version) > MaxVersion {
+		return nil, fmt.Errorf("%w: version %q has more than %d bytes", ErrInvalid, m.Version, MaxVersion)
 	}
 	b, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {

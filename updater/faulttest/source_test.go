@@ -1,9 +1,21 @@
 package faulttest_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	fs "github.com/abupdate/abupdate/internal/faultserver"
 )
@@ -42,6 +54,8 @@ func TestWeb(t *testing.T) {
 }
 
 var webStories = []story{
+	{row{"web server whose certificate is not valid yet", 3, []string{"not yet valid", "the clock of this device says 20"}}, outOfTime(10)},
+	{row{"web server whose certificate is valid no more", 3, []string{"has expired", "the clock of this device says 20"}}, outOfTime(-10)},
 	{row{"web server with a certificate of its own", 3, []string{"certificate"}}, func(t *testing.T, r row) {
 		d := newDevice(t, "")
 		ref := d.overTLS(t)
@@ -51,6 +65,39 @@ var webStories = []story{
 		d.env = trusted
 		d.checkFinishes(t, "2.0", ref)
 	}},
+}
+
+// outOfTime has a certificate that is good for a day, some years from now: what
+// a device sees whose clock is wrong.
+func outOfTime(years int) func(*testing.T, row) {
+	return func(t *testing.T, r row) {
+		d := newDevice(t, "")
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		day := time.Now().AddDate(years, 0, 0)
+		cert := &x509.Certificate{
+			SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: day, NotAfter: day.AddDate(0, 0, 1),
+			IsCA: true, BasicConstraintsValid: true,
+		}
+		der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := httptest.NewUnstartedServer(d.Server)
+		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+		srv.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+		srv.StartTLS()
+		t.Cleanup(srv.Close)
+		ca := filepath.Join(d.home, "late.pem")
+		if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.env = []string{"SSL_CERT_FILE=" + ca}
+		d.checkFailed(t, d.apply(t, srv.URL+"/some/where:v2"), r.code, r.says...)
+		d.checkFinishes(t, "2.0", d.overTLS(t))
+	}
 }
 
 // overTLS serves the same with TLS, as files, and returns a reference. The

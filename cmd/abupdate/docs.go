@@ -124,7 +124,7 @@ var docsIntro = func() string {
 		"Where signatures are looked at (`apply`, `status`, `verify`, `inspect`): `signatures` (how many), `signed_by` (the trusted\n" +
 		"key that made one) and `signature_problem` (why no key that is known will do; `unsigned`). `build`: `signed_by`, IDs of keys.\n\n" +
 		"`status --json`: `disk`, `booted` (slot, or null for a disk that this machine does not run from), `next`,\n" +
-		"`pending`, `held`, `rollback` (slot or null), `overlay` (`used_bytes`, `total_bytes`), `selector` (`kernel`, `kexec`, `digest`, `slot_digest`, `due`), `floor`, `fallback` (reason or null), `slots` with `a`, `b` and `recovery`: `state`\n" +
+		"`pending`, `held`, `rollback` (slot or null), `overlay` (`used_bytes`, `total_bytes`), `selector` (`version`, `kernel`, `kexec`, `digest`, `slot_version`, `slot_digest`, `due`), `floor`, `fallback` (reason or null), `slots` with `a`, `b` and `recovery`: `state`\n" +
 		"(empty, writing, held, pending, good, bad), `version`, `image`, `digest`, `root_hash`, `kernel`, `tries_left`, `order`,\n" +
 		"`kept`, `last_failure`, ...; `reset`, `denied`, `events`.\n\n" +
 		"`health --json`: `slot`, `version`, `healthy`, `reason`, `checks` (`name`, `required`, `passed`, `reason`, `seconds`, `output`: the\n" +

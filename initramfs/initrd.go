@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/abupdate/abupdate/initramfs/modules"
+	"github.com/abupdate/abupdate/initramfs/unpack"
 )
 
 // An initrd is this initramfs for another kernel: what the selector was
@@ -34,11 +35,18 @@ func (b *boot) newInitrd(k kernel) (*initrd, error) {
 		return nil, fmt.Errorf("reading which modules are wanted: %w", err)
 	}
 	b.sys.Alive()
-	mods, err := modules.Resolve(modules.FromFS(os.DirFS(k.modules)), strings.Fields(string(list)), modules.Plain)
+	mods, err := modules.Resolve(modules.FromFS(os.DirFS(k.modules)), strings.Fields(string(list)), b.unpackModule)
 	if err != nil {
 		return nil, fmt.Errorf("finding modules of kernel %s: %w", k.release, err)
 	}
 	return &initrd{root: b.sys.Root(), release: k.release, modules: mods, kargs: k.kargs}, nil
+}
+
+// unpackModule decompresses a module of the slot: another kernel's decompressor
+// cannot be asked before that kernel runs, and may not have one.
+func (b *boot) unpackModule(name string, packed []byte) ([]byte, error) {
+	b.sys.Alive()
+	return unpack.File(name, packed)
 }
 
 func (i *initrd) writeTo(w io.Writer) error {

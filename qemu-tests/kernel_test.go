@@ -1,7 +1,11 @@
 package qemutests
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -10,11 +14,15 @@ import (
 	"time"
 
 	"github.com/abupdate/abupdate/bootctl"
+	"github.com/abupdate/abupdate/initramfs/build"
 	"github.com/abupdate/abupdate/internal/testimage"
 )
 
 // kargsFile is where an image has what it adds to the command line.
 const kargsFile = "/usr/lib/abupdate/kargs.d/10-test.toml"
+
+// goodKargs is what the good one of other systems has there.
+const goodKargs = "kargs = ['slottest=two words']\n"
 
 // A garage holds systems with another kernel than the selector's: Debian's
 // generic one, while the selector has the cloud one.
@@ -42,13 +50,41 @@ var generic = sync.OnceValues(func() (*garage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return g, set.WriteLayout(filepath.Join(g.dir, "generic"),
-		testimage.Variant{Tag: "good", Version: "2.0", Files: map[string]string{kargsFile: "kargs = ['slottest=two words']\n"}},
+	good := testimage.Variant{Tag: "good", Version: "2.0", Files: map[string]string{kargsFile: goodKargs}}
+	if err := packModules(&good, g.kernel); err != nil {
+		return nil, err
+	}
+	return g, set.WriteLayout(filepath.Join(g.dir, "generic"), good,
 		testimage.Variant{Tag: "garbage", Version: "2.1", Files: map[string]string{"/usr/lib/modules/" + g.kernel.Release + "/vmlinuz": strings.Repeat("no kernel ", 1000)}},
 		testimage.Variant{Tag: "hangs", Version: "2.3", Mode: testimage.Hangs},
 		testimage.Variant{Tag: "panics", Version: "2.2", Files: map[string]string{kargsFile: "kargs = ['rdinit=/gone']\n"}},
 	)
 })
+
+// packModules compresses the kernel's modules, by turns as one distribution and
+// another does, but for those that the guest's init loads itself.
+func packModules(v *testimage.Variant, k *testimage.Kernel) error {
+	mods, err := build.ResolveModules(build.FromFS(os.DirFS(k.Modules)), build.DefaultModules())
+	if err != nil {
+		return err
+	}
+	for i, m := range mods {
+		if strings.HasPrefix(m.Name, "virtio") {
+			continue
+		}
+		how := [][]string{{"xz", ".xz", "--check=crc32", "--lzma2=dict=1MiB"}, {"zstd", ".zst", "-19"}}[i%2]
+		cmd := exec.Command(how[0], append(how[2:], "-q", "-c")...)
+		cmd.Stdin = bytes.NewReader(m.Data)
+		packed, err := cmd.Output()
+		if err != nil {
+			return fmt.Errorf("%q: %w", cmd.Args, err)
+		}
+		name := "/usr/lib/modules/" + k.Release + "/" + m.Path
+		v.Remove = append(v.Remove, name)
+		v.Files[name+how[1]] = string(packed)
+	}
+	return nil
+}
 
 func genericGarage(t *testing.T) *garage {
 	t.Helper()
@@ -63,9 +99,9 @@ func (g *garage) image(tag string) string {
 	return "oci:" + filepath.Join(g.dir, "generic") + ":" + tag
 }
 
-// TestOtherKernel updates from the cloud kernel to the generic one: the slot
-// boots its own, with its own words on the command line, and rolls back with
-// both.
+// TestOtherKernel updates from the cloud kernel to the generic one, whose
+// modules are compressed: the slot boots its own, with its own words on the
+// command line, and rolls back with both.
 func TestOtherKernel(t *testing.T) {
 	t.Parallel()
 	other := genericGarage(t)

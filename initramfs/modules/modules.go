@@ -4,7 +4,6 @@
 package modules
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -36,14 +35,6 @@ type Module struct {
 
 // A Decompressor returns the content of the module in the named file.
 type Decompressor func(name string, b []byte) ([]byte, error)
-
-// Plain is the Decompressor of a program that has none.
-func Plain(name string, b []byte) ([]byte, error) {
-	if name != plainPath(name) {
-		return nil, errors.New("compressed modules cannot be read here, only plain .ko files")
-	}
-	return b, nil
-}
 
 // Resolve returns the wanted modules and what they depend on, each
 // after its dependencies, otherwise in the order of want. A leading "?" makes

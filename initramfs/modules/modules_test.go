@@ -3,6 +3,7 @@ package modules_test
 import (
 	"bytes"
 	"debug/elf"
+	"errors"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -13,17 +14,26 @@ import (
 	"github.com/abupdate/abupdate/initramfs/modules/modulestest"
 )
 
-// What PID 1 can read resolves as it does elsewhere; the rest is an error
-// that says why.
-func TestPlain(t *testing.T) {
+// What is packed goes to the decompressor, with its name, and only what is
+// needed.
+func TestResolve(t *testing.T) {
 	source := modules.FromFS(fstest.MapFS{
-		"kernel/md/dm-verity.ko": {Data: modulestest.Object(t, "license=GPL\x00depends=dm-mod")},
-		"kernel/md/dm-mod.ko":    {Data: modulestest.Object(t, "depends=")},
-		"kernel/fs/ext4.ko.xz":   {Data: []byte("packed")},
-		"modules.builtin":        {Data: []byte("kernel/fs/overlay.ko\n")},
-		"notes.txt":              {Data: []byte("no module")},
+		"kernel/md/dm-verity.ko.xz": {Data: []byte("packed verity")},
+		"kernel/md/dm-mod.ko":       {Data: []byte("mod")},
+		"kernel/fs/ext4.ko.xz":      {Data: []byte("packed ext4")},
+		"modules.builtin":           {Data: []byte("kernel/fs/overlay.ko\n")},
+		"notes.txt":                 {Data: []byte("no module")},
 	})
-	found, err := modules.Resolve(source, []string{"?nvme", "overlay", "dm_verity"}, modules.Plain)
+	decompress := func(name string, b []byte) ([]byte, error) {
+		switch name + " " + string(b) {
+		case "kernel/md/dm-verity.ko.xz packed verity":
+			return modulestest.Object(t, "license=GPL\x00depends=dm-mod"), nil
+		case "kernel/md/dm-mod.ko mod":
+			return modulestest.Object(t, "depends="), nil
+		}
+		return nil, errors.New("it is damaged")
+	}
+	found, err := modules.Resolve(source, []string{"?nvme", "overlay", "dm_verity"}, decompress)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,11 +45,14 @@ func TestPlain(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Resolve() mismatch (-want +got):\n%s", diff)
 	}
-	_, err = modules.Resolve(source, []string{"ext4"}, modules.Plain)
-	if err == nil || !strings.Contains(err.Error(), "kernel/fs/ext4.ko.xz: compressed modules") {
-		t.Errorf("Resolve() of a compressed module = %v; want an error that says so", err)
+	_, err = modules.Resolve(source, []string{"ext4"}, decompress)
+	if err == nil || !strings.Contains(err.Error(), "kernel/fs/ext4.ko.xz: it is damaged") {
+		t.Errorf("Resolve() of a damaged module = %v; want an error that says so", err)
 	}
 }
+
+// plain is the decompressor of what is not packed.
+func plain(_ string, b []byte) ([]byte, error) { return b, nil }
 
 // FuzzModinfo compares with debug/elf: where that finds the section of a file
 // that we can read too, the same dependencies come out.
@@ -54,7 +67,7 @@ func FuzzModinfo(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		source := modules.FromFS(fstest.MapFS{"top.ko": {Data: b}, "mid.ko": {Data: whole[:0:0]}})
-		_, err := modules.Resolve(source, []string{"top"}, modules.Plain)
+		_, err := modules.Resolve(source, []string{"top"}, plain)
 		if err == nil {
 			file, elfErr := elf.NewFile(bytes.NewReader(b))
 			if elfErr == nil && file.Section(".modinfo") == nil {

@@ -14,7 +14,7 @@ const module = "github.com/abupdate/abupdate"
 
 // initSafe are the packages that the initramfs may link.
 var initSafe = []string{
-	"bootctl", "partitions", "verity", "verity/dm", "initramfs", "initramfs/etc", "initramfs/modules", "recovery", "cmd/abinit",
+	"bootctl", "partitions", "verity", "verity/dm", "initramfs", "initramfs/etc", "initramfs/modules", "initramfs/unpack", "recovery", "cmd/abinit",
 	"internal/blockdev", "internal/fault", "internal/fstree", "internal/manifest", "internal/paged", "internal/watchdog", "updater/trust",
 }
 
@@ -42,8 +42,9 @@ var mayImport = map[string]string{
 	// The device at boot.
 	"initramfs/etc":     "",
 	"initramfs/modules": "",
+	"initramfs/unpack":  "",
 	"recovery":          "bootctl partitions verity",
-	"initramfs":         "bootctl initramfs/etc initramfs/modules partitions recovery updater/trust verity verity/dm",
+	"initramfs":         "bootctl initramfs/etc initramfs/modules initramfs/unpack partitions recovery updater/trust verity verity/dm",
 	"cmd/abinit":        "initramfs",
 
 	// From an image to bytes: ref -> entries -> squashfs. Neither end knows of
@@ -56,7 +57,7 @@ var mayImport = map[string]string{
 
 	// Making what boots.
 	"partitions/disk": "partitions",
-	"initramfs/build": "initramfs/modules",
+	"initramfs/build": "initramfs/modules initramfs/unpack",
 
 	// The engine and its command.
 	"internal/unsquash": "",

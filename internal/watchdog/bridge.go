@@ -14,22 +14,21 @@ type Bridge struct {
 	Now     func() time.Duration // since some fixed moment
 	Sleep   func(time.Duration)
 	Timeout time.Duration // of the watchdog, which was pinged just now
-	Grace   time.Duration // no ping after it
+	Grace   time.Duration // the last ping is at its end
 }
 
-// Run returns nil when the watchdog is taken, and after the grace why it is
-// not.
+// Run returns nil when the watchdog is taken, and at the end of the grace why it
+// is not.
 func (b Bridge) Run() error {
-	why := errNobody
 	for end := b.Now() + b.Grace; ; {
 		b.Sleep(min(Interval(b.Timeout), end-b.Now()))
-		if b.Now() >= end {
-			return why
+		err := b.ping()
+		if errors.Is(err, ErrTaken) {
+			return nil
 		}
 		// What fails now may go well next time: the timer runs on.
-		why = b.ping()
-		if errors.Is(why, ErrTaken) {
-			return nil
+		if b.Now() >= end {
+			return err
 		}
 	}
 }

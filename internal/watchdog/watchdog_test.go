@@ -70,14 +70,15 @@ func TestBridge(t *testing.T) {
 		want   []string
 		err    string // "" when it is taken
 	}{
-		{"nobody comes", 35 * time.Second, nil, nil, pings("10s", "20s", "30s"), "nobody opened it"},
-		{"the end falls on a ping", 20 * time.Second, nil, nil, pings("10s"), "nobody opened it"},
+		{"nobody comes", 35 * time.Second, nil, nil, pings("10s", "20s", "30s", "35s"), "nobody opened it"},
+		{"the end falls on a ping", 20 * time.Second, nil, nil, pings("10s", "20s"), "nobody opened it"},
 		{"taken at once", time.Minute, map[int]error{1: syscall.EBUSY}, nil, nil, ""},
 		{"taken later", time.Minute, map[int]error{3: syscall.EBUSY}, nil, pings("10s", "20s"), ""},
-		{"no time at all", 0, nil, nil, nil, "nobody opened it"},
-		{"an open that fails once", 35 * time.Second, map[int]error{1: errBroken}, nil, pings("20s", "30s"), "nobody opened it"},
+		{"taken after the last ping but one", 15 * time.Second, map[int]error{2: syscall.EBUSY}, nil, pings("10s"), ""},
+		{"no time at all", 0, nil, nil, pings("0s"), "nobody opened it"},
+		{"an open that fails once", 35 * time.Second, map[int]error{1: errBroken}, nil, pings("20s", "30s", "35s"), "nobody opened it"},
 		{"it is gone", 35 * time.Second, map[int]error{0: fs.ErrNotExist}, nil, nil, "not exist"},
-		{"a ping that fails", 15 * time.Second, nil, errBroken, pings("10s"), "broken"},
+		{"a ping that fails", 15 * time.Second, nil, errBroken, pings("10s", "15s"), "broken"},
 	} {
 		d := &dog{opens: tt.opens, pinged: tt.pinged}
 		err := watchdog.Bridge{

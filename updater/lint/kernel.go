@@ -172,16 +172,10 @@ func (k *kernel) check(t *tree) {
 	k.checkImage(t)
 }
 
-// checkKexec looks at what a change of kernels needs: of the one that is left,
-// and of the one that is gone over to.
+// checkKexec looks at what a change of kernels needs of the one that is left.
 func (k *kernel) checkKexec(t *tree, f features) {
 	if f.config != nil && f.config["KEXEC_FILE"] != "y" {
 		t.found("kernel-no-kexec", k.dir, k.release+": "+f.path+" does not set CONFIG_KEXEC_FILE")
-	}
-	for file := range k.files {
-		if name, ok := moduleName(file); ok && name == "dm_verity" && !strings.HasSuffix(file, ".ko") {
-			t.found("compressed-modules", k.dir, k.release+": "+file+" and perhaps others")
-		}
 	}
 }
 

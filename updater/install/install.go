@@ -201,5 +201,8 @@ func (in *installer) check(ctx context.Context, update *updater.Update) (err err
 	if in.update, err = in.prepare(ctx, update); err != nil {
 		return err
 	}
-	return in.layout.sizeFor(update.Manifest.ImageBytes, in.opt.Size)
+	if err := in.layout.sizeFor(update.Manifest.ImageBytes, in.opt.Size); err != nil {
+		return err
+	}
+	return in.layout.holds(update.Manifest.ImageBytes, in.opt.ownRecovery())
 }

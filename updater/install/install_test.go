@@ -258,7 +258,7 @@ func TestApplyKnowsTheSelector(t *testing.T) {
 	}
 	defer sys.Close()
 	st, err := sys.Status()
-	if want := (updater.Selector{Kernel: ut.Kernel, Kexec: true}); err != nil || st.Selector == nil || *st.Selector != want {
+	if want := (updater.Selector{Version: "1.0", Kernel: ut.Kernel, Kexec: true}); err != nil || st.Selector == nil || *st.Selector != want {
 		t.Errorf("selector in status = %+v, %v; want %+v", st.Selector, err, want)
 	}
 	if made, err := sys.Apply(t.Context(), updater.ApplyOptions{Ref: "oci:" + dir + ":kernel"}); err != nil || made.Kernel != "6.9.9" {
@@ -638,6 +638,44 @@ func TestKernelOfAnUpdate(t *testing.T) {
 			if got, err := os.ReadFile(filepath.Join(opt.Boot.Export, install.KernelFile)); string(got) != "kernel "+ut.Kernel {
 				t.Errorf("the kernel made of %s is %q, %v", from, got, err)
 			}
+		}
+	}
+}
+
+// How large an update is is known before the device has lost what was on it.
+func TestUpdateTooLargeForTheDevice(t *testing.T) {
+	dir := images(t)
+	updates := filepath.Join(t.TempDir(), "updates")
+	if _, err := updater.Build(t.Context(), updater.BuildOptions{Ref: "oci:" + dir + ":large", Dir: updates}); err != nil {
+		t.Fatal(err)
+	}
+	old := bytes.Repeat([]byte("what was there\n"), 1<<16)
+	for _, tt := range []struct {
+		name string
+		edit func(*install.Options)
+		says string
+	}{
+		{"the slots", func(*install.Options) {}, "slot a"},
+		{"the recovery slot", func(o *install.Options) {
+			o.SlotSize, o.Layout = 0, filepath.Join(t.TempDir(), "layout.toml")
+			if err := os.WriteFile(o.Layout, []byte("esp = '40M'\nslot = '8M'\nrecovery = '2M'\nvar = '16M'\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "slot recovery"},
+	} {
+		device := filepath.Join(t.TempDir(), "device")
+		if err := errors.Join(os.WriteFile(device, old, 0o600), os.Truncate(device, 512<<20)); err != nil {
+			t.Fatal(err)
+		}
+		opt := options(t, dir, "large")
+		opt.Ref = "oci:" + updates
+		tt.edit(&opt)
+		_, err := install.Device(t.Context(), opt, device)
+		if fault.KindOf(err) != fault.NoRoom || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: Device() = %v; want an error of kind %d about %s", tt.name, err, fault.NoRoom, tt.says)
+		}
+		if now, _ := os.ReadFile(device); !bytes.HasPrefix(now, old) {
+			t.Errorf("%s: the device was written to", tt.name)
 		}
 	}
 }

@@ -64,6 +64,18 @@ func (l *layout) sizeFor(imageBytes int64, size disk.Size) error {
 	return l.Validate()
 }
 
+// holds fails where an image is larger than its slots.
+func (l *layout) holds(imageBytes int64, ownRecovery bool) error {
+	need := disk.Size(partitions.SlotSize(imageBytes))
+	switch {
+	case l.Slot < need:
+		return fault.Errorf(fault.NoRoom, "slot a is to have %v; the update needs %v", l.Slot, need)
+	case l.Recovery != 0 && !ownRecovery && l.Recovery < need:
+		return fault.Errorf(fault.NoRoom, "slot recovery is to have %v; the update needs %v", l.Recovery, need)
+	}
+	return nil
+}
+
 // fillFrom puts an update into a slot. The squashfs is fetched into a file
 // without a name first, and is checked as a whole.
 func (in *installer) fillFrom(ctx context.Context, p *prepared, w *partitions.SlotWriter) error {

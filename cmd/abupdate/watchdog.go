@@ -37,41 +37,46 @@ Exit code 6 when there is no watchdog, 77 when somebody else has it.`,
 			if timeout != 0 && timeout < time.Second || within < 0 {
 				return fault.Errorf(fault.Usage, "--timeout is at least 1s, --confirm-within 0 or more")
 			}
-			sys, err := updater.Open(updater.OpenOptions{Access: updater.Read})
-			if err != nil {
-				return err
-			}
-			defer sys.Close()
-			dog, err := takeWatchdog(cmd.Context(), timeout)
-			if err != nil {
-				return err
-			}
-			defer dog.Close()
-			left, err := dog.Timeout()
-			if err != nil {
-				return err
-			}
-			if err := a.print(struct {
-				Timeout float64 `json:"timeout_seconds"`
-			}{left.Seconds()}, func(w io.Writer) {
-				fmt.Fprintf(w, "took over the watchdog: %v without a ping reset the machine\n", left)
-			}); err != nil {
-				return err
-			}
-			err = watchdog.Guard{
-				Device: dog, Every: watchdog.Interval(left), Wait: sleep,
-				Sign: updater.Vigil{System: sys, Within: within, Uptime: uptime}.Sign,
-			}.Run(cmd.Context())
-			if errors.Is(err, context.Canceled) {
-				return nil
-			}
-			return fmt.Errorf("%w; the watchdog resets the machine", err)
+			return a.guard(cmd.Context(), within, timeout)
 		},
 	}
 	fs := cmd.Flags()
 	fs.DurationVar(&within, "confirm-within", 30*time.Minute, "after the kernel's start, how long a new system may be without confirmation; 0 for ever")
 	fs.DurationVar(&timeout, "timeout", 0, "set the watchdog's `time` (default: as it was armed)")
 	return cmd
+}
+
+// guard keeps the watchdog quiet until it is told to end, or has a reason to.
+func (a *app) guard(ctx context.Context, within, timeout time.Duration) error {
+	sys, err := updater.Open(updater.OpenOptions{Access: updater.Read})
+	if err != nil {
+		return err
+	}
+	defer sys.Close()
+	dog, err := takeWatchdog(ctx, timeout)
+	if err != nil {
+		return err
+	}
+	defer dog.Close()
+	left, err := dog.Timeout()
+	if err != nil {
+		return err
+	}
+	if err := a.print(struct {
+		Timeout float64 `json:"timeout_seconds"`
+	}{left.Seconds()}, func(w io.Writer) {
+		fmt.Fprintf(w, "took over the watchdog: %v without a ping reset the machine\n", left)
+	}); err != nil {
+		return err
+	}
+	err = watchdog.Guard{
+		Device: dog, Every: watchdog.Interval(left), Wait: sleep,
+		Sign: updater.Vigil{System: sys, Within: within, Uptime: uptime}.Sign,
+	}.Run(ctx)
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("%w; the watchdog resets the machine", err)
 }
 
 // takeWatchdog opens the watchdog. Busy once may be abinit's bridge, which has it

@@ -3,7 +3,6 @@ package updater
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -37,7 +36,7 @@ func (b *Built) deliver(ctx context.Context, out *output, from *oci.Image, made 
 	if err := finishSlot(ctx, out.image(), made, raw, sealed, opt.Progress); err != nil {
 		return fmt.Errorf("writing %s: %w", opt.Raw, err)
 	}
-	if err := os.Rename(out.image(), opt.Raw); err != nil {
+	if err := Place(out.image(), opt.Raw); err != nil {
 		return fmt.Errorf("writing %s: %w", opt.Raw, err)
 	}
 	b.Raw = opt.Raw

@@ -131,3 +131,26 @@ func copyStart(to, from string, n int64) error {
 	_, err = io.CopyN(dst, src, n)
 	return errors.Join(err, dst.Close())
 }
+
+// Place moves a finished file to its name, where it is also after the power
+// went.
+func Place(from, to string) error {
+	if err := syncPath(from); err != nil {
+		return err
+	}
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return SyncFolder(to)
+}
+
+// SyncFolder makes the name of a file last.
+func SyncFolder(file string) error { return syncPath(filepath.Dir(file)) }
+
+func syncPath(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -94,7 +94,11 @@ func Initramfs(ctx context.Context, opt InitramfsOptions) (*Initramfsed, error) 
 		if path == "" {
 			continue
 		}
-		if err := renameio.WriteFile(path, content, 0o644); err != nil {
+		err := renameio.WriteFile(path, content, 0o644)
+		if err == nil {
+			err = updater.SyncFolder(path)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("writing %s: %w", path, err)
 		}
 	}

@@ -62,7 +62,7 @@ func Image(ctx context.Context, opt Options, path, format string) (*Installed, e
 		raw = converted
 	}
 	in.result.Disk = path
-	return in.result, os.Rename(raw, path)
+	return in.result, updater.Place(raw, path)
 }
 
 func (in *installer) toFile(ctx context.Context, path string) error {

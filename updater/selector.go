@@ -101,7 +101,7 @@ func (sel *Selector) complete(s *System, root string) {
 	if sel.Digest = selector.OwnDigest(name); sel.Digest == "" && err == nil {
 		sel.Digest = fileDigest(io.NopCloser(file), nil)
 	}
-	sel.Due = !strings.HasPrefix(sel.Slot, sel.Digest) || sel.Digest == ""
+	sel.Due = sel.Slot != "" && (!strings.HasPrefix(sel.Slot, sel.Digest) || sel.Digest == "")
 }
 
 func fileDigest(f io.ReadCloser, err error) string {

@@ -46,6 +46,7 @@ func TestSelectorStatus(t *testing.T) {
 	kernel := sys.SelectorAt(t.TempDir()).Kernel // of this machine, which the patient runs on
 	one, two := uki(t, "1.0", kernel), uki(t, "2.0", kernel)
 	other := uki(t, "1.0", kernel+"-other")
+	folder := []byte("folder") // in place of the file: it cannot be read
 	for _, tt := range []struct {
 		name        string
 		esp, brings []byte
@@ -56,11 +57,15 @@ func TestSelectorStatus(t *testing.T) {
 		{"another one", one, two, updater.Selector{Version: "1.0", SlotVersion: "2.0", Digest: hexSum(one), Slot: hexSum(two), Due: true}},
 		{"an older one", two, one, updater.Selector{Version: "2.0", SlotVersion: "1.0", Digest: hexSum(two), Slot: hexSum(one), Due: true}},
 		{"no EFI program", one, []byte("text"), updater.Selector{Version: "1.0", Digest: hexSum(one), Slot: hexSum([]byte("text")), Due: true}},
+		{"one that cannot be read", one, folder, updater.Selector{Version: "1.0", Digest: hexSum(one)}},
 		{"the ESP's is not what was started", other, two, updater.Selector{SlotVersion: "2.0", Digest: hexSum(other), Slot: hexSum(two), Due: true}},
 	} {
 		root := t.TempDir()
 		if tt.brings != nil {
 			file := filepath.Join(root, updater.SelectorDir, filepath.Base(updater.LoaderPath(runtime.GOARCH)))
+			if bytes.Equal(tt.brings, folder) {
+				file = filepath.Join(file, "x")
+			}
 			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 				t.Fatal(err)
 			}

@@ -23,10 +23,20 @@ func main() {
 
 // run runs one command line and returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endings()...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	return runContext(ctx, args, stdout, stderr)
+}
+
+// endings are the signals that end a command in good order. That the terminal
+// is gone ends none that nohup started.
+func endings() []os.Signal {
+	list := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		list = append(list, syscall.SIGHUP)
+	}
+	return list
 }
 
 func runContext(ctx context.Context, args []string, stdout, stderr io.Writer) int {

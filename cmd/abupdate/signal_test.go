@@ -5,7 +5,9 @@ import (
 	"errors"
 	"os"
 	osexec "os/exec"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/abupdate/abupdate/bootctl"
@@ -25,16 +27,22 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// Ctrl-C in the middle of writing: exit code 130, one line, the old system
-// boots, and the next apply finishes.
+// Ctrl-C in the middle of writing, or the end of the terminal: exit code 130,
+// one line, the old system boots, and the next apply finishes.
 func TestInterruptedByASignal(t *testing.T) {
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		t.Run(signal.String(), func(t *testing.T) { interruptedBy(t, signal) })
+	}
+}
+
+func interruptedBy(t *testing.T, signal os.Signal) {
 	dir := ut.Layout(t, map[string]ut.Image{
 		"v1": {Version: "1.0"},
 		"v2": {Version: "2.0", Noise: 1_500_000},
 	})
 	for range 20 {
 		disk := ut.Disk(t, "oci:"+dir+":v1")
-		code, messages := interrupted(t, "apply", "oci:"+dir+":v2", "--disk", disk, "--json")
+		code, messages := interrupted(t, signal, "apply", "oci:"+dir+":v2", "--disk", disk, "--json")
 		if code == 0 {
 			continue // it was faster than the signal
 		}
@@ -49,9 +57,23 @@ func TestInterruptedByASignal(t *testing.T) {
 	t.Fatal("20 times the apply had ended before the signal came")
 }
 
-// interrupted runs a command and sends it one SIGINT once it writes. It
+// What nohup starts goes on when the terminal ends.
+func TestNohup(t *testing.T) {
+	dir := ut.Layout(t, map[string]ut.Image{
+		"v1": {Version: "1.0"},
+		"v2": {Version: "2.0", Noise: 1_500_000},
+	})
+	disk := ut.Disk(t, "oci:"+dir+":v1")
+	signal.Ignore(syscall.SIGHUP) // which a process hands on
+	defer signal.Reset(syscall.SIGHUP)
+	if code, messages := interrupted(t, syscall.SIGHUP, "apply", "oci:"+dir+":v2", "--disk", disk, "--json"); code != 0 || len(messages) > 0 {
+		t.Errorf("exit code %d, messages %q; want 0 and none", code, messages)
+	}
+}
+
+// interrupted runs a command and sends it one signal once it writes. It
 // returns the exit code and what was on stderr besides progress.
-func interrupted(t *testing.T, args ...string) (code int, messages []string) {
+func interrupted(t *testing.T, signal os.Signal, args ...string) (code int, messages []string) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -72,7 +94,7 @@ func interrupted(t *testing.T, args ...string) (code int, messages []string) {
 			messages = append(messages, line)
 		} else if strings.Contains(line, `"step":"write"`) && !sent {
 			sent = true
-			if err := cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			if err := cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 				t.Fatal(err)
 			}
 		}

@@ -3,6 +3,7 @@ package initramfs
 import (
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/abupdate/abupdate/bootctl"
 	"github.com/abupdate/abupdate/partitions"
@@ -187,6 +188,7 @@ func (b *boot) bootMenu() recovery.Action {
 // when something is to be booted or the machine is to go down.
 func (b *boot) recover(reason string) recovery.Action {
 	b.sys.Log(true, "recovery: "+reason)
+	runtime.GOMAXPROCS(runtime.NumCPU()) // for the hash tree of a restored image
 	c := b.sys.Console()
 	for {
 		act := recovery.Ask(c, recovery.RecoveryMenu(b.facts(reason)), 0, b.sys.Alive)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,9 @@ const stuckAfter = 10 * time.Minute
 
 // Main is what PID 1 does. It does not return.
 func Main() {
+	// One thing happens after the other here. On more processors the runtime's
+	// threads look for work that there is none of, beside the kernel's own.
+	runtime.GOMAXPROCS(1)
 	m := newMachine()
 	go m.guard()
 	err := Boot(m)

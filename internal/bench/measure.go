@@ -27,6 +27,8 @@ type usage struct {
 	// Of an update, bytes: what was fetched of the image, and besides.
 	Fetched, Extra int64
 	Ranges         int // in how many requests
+
+	Boot boot // of a guest
 }
 
 type step struct {

@@ -72,6 +72,10 @@ func writePage(w io.Writer, b *bench, sections []section, day time.Time) {
 	if u := b.kept.upgrade; u != nil {
 		fmt.Fprintf(w, "- upgrade: %d packages as released, with manuals and translations, the kernel for virtual machines; %d of them changed since\n", u.Packages, u.Changed)
 	}
+	if b.dracut != nil {
+		fmt.Fprintf(w, "- boots: the same root, with the kernel %s for both, in QEMU without KVM, %d processors and %d MiB; dracut %s\n",
+			b.dracut.Kernel, guestProcessors, guestMemory, b.dracut.Version)
+	}
 	for _, s := range sections {
 		markdownTable(w, s.title, s.results)
 	}
@@ -81,6 +85,11 @@ func writePage(w io.Writer, b *bench, sections []section, day time.Time) {
 		for _, s := range b.breakdown {
 			fmt.Fprintf(w, "| %s | %s | %s | %s |\n", s.Name, seconds.format(s.CPU), seconds.format(s.Wall), megabytes.format(float64(s.RSS)))
 		}
+	}
+	if len(b.boots) > 0 {
+		fmt.Fprint(w, "\n## Where the time of a boot goes\n\n| side | part | CPU, least | CPU, median | wall, least | wall, median |\n|---|---|---|---|---|---|\n")
+		writeBoots(w, b.boots)
+		fmt.Fprint(w, howBooted)
 	}
 	fmt.Fprint(w, "\n## Commands\n\n`bench` is `internal/bench` itself, in modes that run one part of abupdate alone.\n\n```\n")
 	for _, line := range b.commands.list {

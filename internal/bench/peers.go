@@ -77,6 +77,7 @@ func mksquashfs(dir, file string, flags ...string) []string {
 type made struct {
 	slot, stock, wide, tree string
 	upgrade                 *upgrade
+	machines                *machines
 }
 
 // slot returns our image.

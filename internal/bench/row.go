@@ -143,6 +143,8 @@ type bench struct {
 	commands  lines
 	breakdown []step
 	big       *big
+	dracut    *dracut
+	boots     []boots
 }
 
 type outcome struct {

@@ -38,5 +38,8 @@ func tables() []table {
 		{"Reading the mounted image, nothing in memory", append(
 			readRows("read-", "mksquashfs zstd-3, 128K", times(1.05), (*bench).stock),
 			readRows("wide-", "mksquashfs zstd-3, our block size", bar{}, (*bench).wide)...)},
+		{"Booting", append(
+			bootRows("boot-", "dracut, no more than needed", bootMinimal, atMost(400), times(1), times(1)),
+			bootRows("boot-generic-", "dracut, any machine", bootGeneric, bar{}, bar{}, times(1))...)},
 	}
 }

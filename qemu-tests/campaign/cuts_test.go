@@ -13,6 +13,7 @@ import (
 	"github.com/abupdate/abupdate/qemu-tests/campaign/machine"
 	"github.com/abupdate/abupdate/recovery/recoverytest"
 	"github.com/abupdate/abupdate/updater"
+	ut "github.com/abupdate/abupdate/updater/updatertest"
 )
 
 var full = flag.Bool("full", false, "try everything, not a sample")
@@ -88,6 +89,7 @@ type experiment struct {
 	t        *testing.T
 	r        refs
 	old, now machine.Outcome
+	state    bootctl.State // after it
 	rec      *blockdevtest.Recorder
 	known    *verdicts
 }
@@ -112,6 +114,7 @@ func (s scenario) record(t *testing.T, r refs, base blockdev.Device, wrap func(b
 		t.Fatal(err)
 	}
 	e.rec.Mark("done")
+	e.state = ut.State(t, e.rec)
 	e.now = machine.Start(blockdevtest.NewImage(e.rec))
 	if e.now.End != machine.Up || e.old.End != machine.Up && !s.waits {
 		t.Fatalf("before: %v; after: %v; want systems that are up", e.old, e.now)
@@ -131,6 +134,9 @@ func (e *experiment) try(d density) {
 	n, boots, same := 0, 0, 0
 	for img, cut := range e.rec.CrashesWithin(d.first) {
 		done := cut.Reached("done")
+		if done && !ut.State(e.t, img).Equal(e.state) {
+			e.violation("cut %v: it was done, and the boot state is %+v; want %+v", cut, ut.State(e.t, img), e.state)
+		}
 		e.check(img, done, cut)
 		if first[img.Sum()].String() != cut.String() {
 			continue

@@ -238,7 +238,7 @@ func (a *alive) Restore() (machine.Outcome, error) {
 func TestLife(t *testing.T) {
 	r := builtRefs(t)
 	base := device(t, r)
-	lives := 4
+	lives := 2
 	if *full {
 		lives = 20
 	}

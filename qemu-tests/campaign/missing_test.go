@@ -40,8 +40,10 @@ func TestCampaignFindsMissingSync(t *testing.T) {
 		{"apply an image over an older system", []int{being, footer, last}},
 		{"apply --switch", []int{last}},
 		{"apply --cancel", []int{being}},
+		{"mark-good", []int{last}},
 		{"mark-bad", []int{last}},
 		{"rollback", []int{last}},
+		{"factory-reset", []int{last}},
 		{"restore of the golden image", []int{being, footer - 1}}, // the boot after it writes, too
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -170,14 +170,17 @@ func (s *registrySource) another() source {
 // isNotFound tells that a registry has no such document.
 func isNotFound(err error) bool { return statusOf(err) == http.StatusNotFound }
 
-// lacksReferrers tells from an answer that a registry does not know the API:
-// they differ in how they say so.
-func lacksReferrers(err error) bool {
-	switch statusOf(err) {
+// knowsReferrers tells from an answer whether a registry has the API, or may
+// have: they differ in how they say that they have not.
+func knowsReferrers(status int, h http.Header) bool {
+	switch status {
 	case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented:
-		return true
+		return false
+	case http.StatusOK: // or a page for people
+		mt, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+		return err == nil && types.MediaType(mt) == types.OCIImageIndex
 	}
-	return false
+	return true
 }
 
 // statusOf returns the status of the answer that err tells of, or 0.

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/abupdate/abupdate/internal/fault"
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -42,10 +43,37 @@ func Push(ctx context.Context, local, to Reference, opt Options) (digest string,
 	if err != nil {
 		return "", fmt.Errorf("pushing %v: %w", local, err)
 	}
-	if err := remote.Write(nref, body, remote.WithContext(ctx), remote.WithTransport(rt)); err != nil {
-		return "", fmt.Errorf("pushing: %w", registryError(to, err))
+	if err := img.pushTo(ctx, nref, body, &pushTransport{RoundTripper: rt}); err != nil {
+		return "", fmt.Errorf("pushing: %v: %w", to, err)
 	}
 	return img.Digest(), nil
+}
+
+// pushTo pushes, and makes sure that a referrer is listed as one.
+func (img *Image) pushTo(ctx context.Context, to name.Reference, body v1.Image, rt *pushTransport) error {
+	src, err := newOriginal(to.Context(), img.opt)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	written := false
+	return insist(ctx, src.wire, func() (done bool, err error) {
+		subject := img.manifest.Subject
+		if written {
+			if subject == nil || !rt.lacks.Load() {
+				return true, nil // nobody writes it but the registry
+			}
+			if done, err = src.isListed(ctx, subject.Digest, img.descriptor.Digest); done || err != nil {
+				return done, err
+			}
+		}
+		opt := []remote.Option{remote.WithContext(ctx), remote.WithTransport(rt)}
+		if written {
+			return false, registryKind(remote.Put(to, body, opt...)) // the manifest, which is there, and the list
+		}
+		written = true
+		return false, registryKind(remote.Write(to, body, opt...))
+	})
 }
 
 // A pushImage shows an Image to the registry library.

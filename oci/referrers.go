@@ -156,7 +156,7 @@ func (s *registrySource) referrers(ctx context.Context, h v1.Hash, _ string) ([]
 	path := "referrers/" + h.String()
 	for range maxPages {
 		r, err := s.get(ctx, path, types.OCIImageIndex)
-		if len(all) == 0 && (err != nil && lacksReferrers(err) || err == nil && r.mediaType != types.OCIImageIndex) {
+		if len(all) == 0 && !knows(r, err) {
 			r, err = s.get(ctx, "manifests/"+tagOf(h), types.OCIImageIndex)
 			if isNotFound(err) {
 				return nil, nil
@@ -181,4 +181,12 @@ func (s *registrySource) referrers(ctx context.Context, h v1.Hash, _ string) ([]
 		}
 	}
 	return nil, fault.Errorf(fault.Refused, "list of referrers: more than %d pages", maxPages)
+}
+
+// knows says whether a registry answered as one with the API for referrers.
+func knows(r *reply, err error) bool {
+	if err != nil {
+		return knowsReferrers(statusOf(err), nil)
+	}
+	return r.mediaType == types.OCIImageIndex
 }

@@ -30,14 +30,29 @@ type registrySource struct {
 
 // newRegistrySource makes no request yet.
 func newRegistrySource(repo name.Repository, opt Options) (*registrySource, error) {
-	c := opt.wire()
-	opt.Wire = c // one for all
+	opt.Wire = opt.wire() // one for all
 	places, err := endpoints(repo, opt)
 	if err != nil {
 		return nil, err
 	}
+	return sourceAt(repo, opt, places), nil
+}
+
+// newOriginal is newRegistrySource of the registry itself, for who reads what is
+// to be changed there: a mirror may be behind.
+func newOriginal(repo name.Repository, opt Options) (*registrySource, error) {
+	opt.Wire = opt.wire()
+	places, err := endpoints(repo, opt)
+	if err != nil {
+		return nil, err
+	}
+	return sourceAt(repo, opt, places[len(places)-1:]), nil
+}
+
+func sourceAt(repo name.Repository, opt Options, places []wire.Endpoint) *registrySource {
+	c := opt.Wire
 	client := &http.Client{Transport: c.Retry(wire.Chain(places...))}
-	return &registrySource{repo: repo, wire: c, client: client, spool: spool{parent: opt.SpoolDir}}, nil
+	return &registrySource{repo: repo, wire: c, client: client, spool: spool{parent: opt.SpoolDir}}
 }
 
 // resolveRegistry finds an image in a registry. An index or image fetched by

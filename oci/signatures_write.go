@@ -1,11 +1,13 @@
 package oci
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -63,19 +65,38 @@ func addToRegistry(ctx context.Context, to Reference, h v1.Hash, opt Options, mi
 	if err != nil {
 		return registryKind(err)
 	}
-	src, err := newRegistrySource(nref.Context(), opt)
+	src, err := newOriginal(nref.Context(), opt)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	img, err := signatureImage(ctx, src, h, missing)
-	if err != nil || img == nil {
-		return err
+	tag := nref.Context().Tag(signatureTag(h))
+	var added []Signature
+	return insist(ctx, src.wire, func() (done bool, err error) {
+		img, err := signatureImage(ctx, src, h, func(have []Signature) ([]Signature, error) {
+			if added == nil {
+				added, err = missing(have)
+				return added, err
+			}
+			return lacking(have, added), nil
+		})
+		if err != nil || img == nil {
+			return true, err
+		}
+		return false, registryKind(remote.Write(tag, img, remote.WithContext(ctx), remote.WithTransport(rt)))
+	})
+}
+
+// lacking are those of wanted that are not among have.
+func lacking(have, wanted []Signature) (lacks []Signature) {
+	for _, w := range wanted {
+		if !slices.ContainsFunc(have, func(s Signature) bool {
+			return bytes.Equal(s.Payload, w.Payload) && bytes.Equal(s.Signature, w.Signature)
+		}) {
+			lacks = append(lacks, w)
+		}
 	}
-	if err := remote.Write(nref.Context().Tag(signatureTag(h)), img, remote.WithContext(ctx), remote.WithTransport(rt)); err != nil {
-		return registryKind(err)
-	}
-	return nil
+	return lacks
 }
 
 // signatureImage is the image that holds the signatures of a digest: those

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
@@ -187,5 +188,24 @@ func TestWritePastCache(t *testing.T) {
 	}
 	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("the file is not what was written (%v)", err)
+	}
+}
+
+// An error names the device, also one of what goes past the page cache.
+func TestErrorsNameTheDevice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "device")
+	if err := os.WriteFile(path, make([]byte, 2<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := blockdev.Open(path, blockdev.ReadOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	large := make([]byte, 1<<20) // so large that it is aligned to pages
+	for _, p := range [][]byte{large, large[:512]} {
+		if _, err := d.WriteAt(p, 0); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("WriteAt(%d bytes) to a device that is open for reading = %v; want an error with %s", len(p), err, path)
+		}
 	}
 }

@@ -157,7 +157,10 @@ func (d *File) direct(p []byte, off int64, do func(*os.File, []byte, int64) (int
 		return 0, errors.ErrUnsupported
 	}
 	d.openPast.Do(func() {
-		d.past, _ = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", d.f.Fd()), d.flags|unix.O_DIRECT, 0)
+		fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", d.f.Fd()), d.flags|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+		if err == nil {
+			d.past = os.NewFile(uintptr(fd), d.f.Name()) // which errors have
+		}
 	})
 	if d.past == nil {
 		return 0, errors.ErrUnsupported

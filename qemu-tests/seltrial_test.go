@@ -27,9 +27,9 @@ type trials struct {
 
 // testSelectorTrials follows a device over five boots, and cuts each of them.
 func testSelectorTrials(t *testing.T) {
-	bound := espBound{states: 100, oracle: 1, guests: 1}
+	bound := espBound{states: 100, least: 50, oracle: 1, guests: 1}
 	if *full {
-		bound = espBound{states: 4000, oracle: 50, guests: 5}
+		bound = espBound{states: 5000, least: 4000, oracle: 50, guests: 5}
 	}
 	path, bad, good := updater.LoaderPath("amd64"), strings.Repeat("no EFI program\n", 1000), newSelector(t, "newer=1")
 	d := selectorDevice(t, "128M", map[string]string{selectorFile: bad, goodFile: good})

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/updater/selector"
 )
 
@@ -58,6 +59,49 @@ func TestUpdateSurvivesEveryCut(t *testing.T) {
 				t.Errorf("%d states; want more", states)
 			}
 		})
+	}
+}
+
+// TestUpdateSurvivesEveryError lets each operation of a whole update fail once,
+// a new file in the middle: the old selector boots, or the new one, and the
+// update gets to its end in later boots. One that came up, which could not be
+// noted, has failed.
+func TestUpdateSurvivesEveryError(t *testing.T) {
+	failed := 0
+	for boot := range 4 {
+		for n := 1; ; n++ {
+			m := newMachine(t)
+			m.slot = "good 1"
+			for range boot {
+				if _, err := m.update(selector.Options{}); err != nil {
+					t.Fatal(err)
+				}
+				m.boot()
+			}
+			m.full = n
+			if _, err := m.update(selector.Options{}); err == nil {
+				break
+			} else if kind(err) != fault.NoRoom {
+				t.Fatalf("boot %d, operation %d: %v; want an error of kind %d", boot, n, err, fault.NoRoom)
+			}
+			failed++
+			end := "good 1"
+			for range 8 {
+				if came, _ := m.boot(); came != "good 0" && came != "good 1" {
+					t.Fatalf("boot %d, operation %d fails: %q comes up", boot, n, came)
+				}
+				_, err := m.update(selector.Options{})
+				if kind(err) == fault.Refused && boot == 1 {
+					end = "good 0"
+				} else if err != nil {
+					t.Fatalf("boot %d, operation %d fails: the next update: %v", boot, n, err)
+				}
+			}
+			wantEnd(t, m, end, strings.Join(m.log, "\n\t"))
+		}
+	}
+	if failed < 15 {
+		t.Errorf("%d operations failed; want more", failed)
 	}
 }
 

@@ -52,6 +52,7 @@ type machine struct {
 	none    bool  // the firmware has no variables
 	size    int64 // of the ESP
 	left    int   // operations until the power goes; negative: it stays
+	full    int   // the operation, from 1 on, that fails with ENOSPC; 0: none
 	slot    string
 	boots   int
 	// unreadable is a file that gives EIO, as long as it is not removed.
@@ -81,6 +82,9 @@ func (m *machine) do(format string, args ...any) error {
 		return errCut
 	}
 	m.left--
+	if m.full--; m.full == 0 {
+		return syscall.ENOSPC
+	}
 	m.log = append(m.log, fmt.Sprintf(format, args...))
 	return nil
 }
@@ -111,11 +115,14 @@ func (m *machine) Create(name string, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if err := m.do("create %s", name); err != nil {
+	err = m.do("create %s", name)
+	if errors.Is(err, syscall.ENOSPC) {
+		b = b[:len(b)/2]
+	} else if err != nil {
 		return err
 	}
 	m.change(change{op: "create", name: name, content: string(b)})
-	return nil
+	return err
 }
 
 func (m *machine) Rename(from, to string) error {

@@ -19,6 +19,7 @@ type clock struct {
 	mu    sync.Mutex
 	now   time.Time
 	slept []time.Duration
+	turns func(now time.Time) // called after each sleep, if not nil
 }
 
 func (c *clock) Now() time.Time {
@@ -31,6 +32,9 @@ func (c *clock) Sleep(ctx context.Context, d time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now, c.slept = c.now.Add(d), append(c.slept, d)
+	if c.turns != nil {
+		c.turns(c.now)
+	}
 	return context.Cause(ctx)
 }
 
@@ -61,6 +65,11 @@ func (c *clock) total() (d time.Duration) {
 func (d *device) applyInside(t *testing.T, retryFor time.Duration, opt updater.ApplyOptions) (result, *clock) {
 	t.Helper()
 	clk := &clock{now: time.Unix(1_700_000_000, 0)}
+	return d.applyAt(t, clk, retryFor, opt), clk
+}
+
+func (d *device) applyAt(t *testing.T, clk *clock, retryFor time.Duration, opt updater.ApplyOptions) result {
+	t.Helper()
 	const moment = 300 * time.Millisecond
 	base := &http.Transport{ResponseHeaderTimeout: moment, DisableCompression: true}
 	defer base.CloseIdleConnections()
@@ -78,5 +87,5 @@ func (d *device) applyInside(t *testing.T, retryFor time.Duration, opt updater.A
 	if err != nil {
 		got.messages = []string{"abupdate: " + err.Error()}
 	}
-	return got, clk
+	return got
 }

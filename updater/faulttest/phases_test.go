@@ -59,6 +59,7 @@ var phaseRows = []phaseRow{
 	{row: row{"ping", 130, nil}, at: atRequest(fs.Ping)},
 	{row: row{"manifest", 130, nil}, at: atRequest(fs.Manifest)},
 	{row: row{"config", 130, nil}, at: atRequest(fs.Config)},
+	{row: row{"signatures", 130, nil}, at: atRequest(fs.SigManifest)},
 	{row: row{"tree", 130, nil}, at: atRequest(fs.Tree)},
 	{row: row{"half of the tree", 130, nil}, at: func(w whole, hit func()) fs.Fault { return fs.On(fs.HookSent(w.tree/2, hit), fs.Tree) }},
 	{row: row{"first byte of the data", 130, nil}, at: atData(0), tree: true},

@@ -45,6 +45,7 @@ var registryStories = []story{
 	}},
 	{row{"gone at 30 % of the data", 3, []string{"fetching at byte"}}, gone},
 	{row{"gone at 30 % of the data, back after eight tries, --retry-for", 0, nil}, goneAndBack},
+	{row{"gone at 30 % of the data for a minute, --retry-for", 0, nil}, goneForAMinute},
 	{row{"gone at 30 % of the data for longer than --retry-for", 3, []string{"fetching at byte"}}, goneForLonger},
 	{row{"another update under the tag after an interruption", 0, nil}, tagMoves},
 	{row{"another squashfs in the middle", 4, []string{"block", "came with hash"}}, dataChanges},
@@ -113,6 +114,26 @@ func goneAndBack(t *testing.T, _ row) {
 	}
 	o.Return()
 	d.checkApplied(t, r.wait(), "2.0")
+	if got := d.Total(fs.Data).Bytes; got > w.data {
+		t.Errorf("fetched %d bytes of data; without an outage %d", got, w.data)
+	}
+}
+
+// goneForAMinute makes up the minute.
+func goneForAMinute(t *testing.T, _ row) {
+	d, w := newDevice(t, ""), measure(t)
+	o := fs.NewOutage(w.data * 30 / 100)
+	d.Set(o.Fault(fs.Data))
+	start := time.Unix(1_700_000_000, 0)
+	clk := &clock{now: start, turns: func(now time.Time) {
+		if now.Sub(start) >= time.Minute {
+			o.Return()
+		}
+	}}
+	d.checkApplied(t, d.applyAt(t, clk, 10*time.Minute, updater.ApplyOptions{Ref: d.ref("v2")}), "2.0")
+	if waited := clk.total(); waited < time.Minute {
+		t.Errorf("waited for %v in all; want a minute", waited)
+	}
 	if got := d.Total(fs.Data).Bytes; got > w.data {
 		t.Errorf("fetched %d bytes of data; without an outage %d", got, w.data)
 	}

@@ -105,10 +105,26 @@ func (c *Config) merge(path string) error {
 	if unknown := md.Undecoded(); len(unknown) > 0 {
 		return fault.Errorf(fault.Usage, "reading %s: unknown key %q", path, unknown[0].String())
 	}
+	if key := bareTime(md); key != "" {
+		return fault.Errorf(fault.Usage, `reading %s: %s is a number: a time has a unit, as "90s"`, path, key)
+	}
 	if err := c.check(filepath.Dir(path)); err != nil {
 		return fault.Errorf(fault.Usage, "reading %s: %w", path, err)
 	}
 	return nil
+}
+
+// bareTime returns a key with a time that is a number: it would be taken for
+// nanoseconds.
+func bareTime(md toml.MetaData) string {
+	for _, key := range md.Keys() {
+		name := key.String()
+		isTime := name == "retry_for" || name == "health.timeout" || strings.HasPrefix(name, "health.timeouts.")
+		if isTime && md.Type(key...) != "String" {
+			return name
+		}
+	}
+	return ""
 }
 
 // check looks at what was read from a file in dir.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,7 @@ type tool struct {
 // tools stand in for the shell that the tiny image does not have.
 var tools = map[string]tool{
 	"cat":   {1, cat},
+	"clock": {1, func(a []string) error { return clock(a[0]) }},
 	"cp":    {2, func(a []string) error { return cp(a[0], a[1]) }},
 	"get":   {1, func(a []string) error { return get(a[0], os.Stdout) }},
 	"ls":    {1, ls},
@@ -51,6 +53,15 @@ func cat(files []string) error {
 		}
 	}
 	return nil
+}
+
+// clock sets the clock, to RFC 3339.
+func clock(text string) error {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return err
+	}
+	return unix.ClockSettime(unix.CLOCK_REALTIME, &unix.Timespec{Sec: t.Unix()})
 }
 
 func cp(from, to string) error {

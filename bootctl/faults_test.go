@@ -115,7 +115,7 @@ func TestUnreadableRecords(t *testing.T) {
 	dev := formatted(t, all[0])
 	save(t, dev, all[1]) // record 0
 	for record, want := range []bootctl.State{all[0], all[1]} {
-		faulty := unreadable{dev, int64(record) * bootctl.PartitionSize / 2}
+		faulty := &blockdevtest.BadSector{Device: dev, At: int64(record) * bootctl.PartitionSize / 2}
 		if got, err := bootctl.Open(faulty).Load(); err != nil || !got.Equal(want) {
 			t.Errorf("record %d unreadable: Load() = %+v, %v; want the other record's state", record, got, err)
 		}
@@ -139,19 +139,6 @@ func TestUnreadableRecords(t *testing.T) {
 	if !bytes.Equal(dev.Bytes(), before) {
 		t.Error("both unreadable: Save() wrote all the same")
 	}
-}
-
-// unreadable is a device with a bad sector.
-type unreadable struct {
-	blockdev.Device
-	off int64
-}
-
-func (d unreadable) ReadAt(p []byte, off int64) (int, error) {
-	if off <= d.off && d.off < off+int64(len(p)) {
-		return 0, syscall.EIO
-	}
-	return d.Device.ReadAt(p, off)
 }
 
 // What is acted on is on the medium: a program that was killed between write

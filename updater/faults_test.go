@@ -92,7 +92,7 @@ func TestOrdersWithAnUnreadableRecord(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, record %d", o.name, i), func(t *testing.T) {
 				before := ut.State(t, o.base)
 				img := blockdevtest.NewImage(o.base)
-				err := o.give(on(t, badSector{img, ut.DiskOn(t, img).StatePartition().Off + off}))
+				err := o.give(on(t, &blockdevtest.BadSector{Device: img, At: ut.DiskOn(t, img).StatePartition().Off + off}))
 				if !errors.Is(err, syscall.EIO) || fault.KindOf(err) != fault.Other {
 					t.Errorf("%v, kind %d; want an error of kind %d, and why", err, fault.KindOf(err), fault.Other)
 				}
@@ -109,22 +109,9 @@ func TestSwitchToAnUnreadableSlot(t *testing.T) {
 	held := ordersOf(t)[1]
 	sec := ut.Slot(t, ut.DiskOn(t, held.base), bootctl.SlotB)
 	for name, off := range map[string]int64{"footer": sec.Size() - 4096, "data": 8192} {
-		err := held.give(on(t, badSector{held.base, sec.Off() + off}))
+		err := held.give(on(t, &blockdevtest.BadSector{Device: held.base, At: sec.Off() + off}))
 		if !errors.Is(err, syscall.EIO) || fault.KindOf(err) != fault.Other {
 			t.Errorf("%s: %v, kind %d; want EIO, kind %d", name, err, fault.KindOf(err), fault.Other)
 		}
 	}
-}
-
-// badSector is a disk with a sector that cannot be read.
-type badSector struct {
-	blockdev.Device
-	off int64
-}
-
-func (d badSector) ReadAt(p []byte, off int64) (int, error) {
-	if off <= d.off && d.off < off+int64(len(p)) {
-		return 0, syscall.EIO
-	}
-	return d.Device.ReadAt(p, off)
 }

@@ -142,7 +142,7 @@ func (p *patient) harm(kinds []harm, n int, rnd *rand.Rand) {
 		at := place{Region: reg, at: reg.Off + rnd.Int64N(reg.Len), older: p.older, rnd: rnd}
 		p.tried++
 		dev := h.do(p.t, blockdevtest.NewImage(p.dev), at)
-		if _, bad := dev.(*badSector); !bad && p.same(dev, p.dev, at) {
+		if _, bad := dev.(*blockdevtest.BadSector); !bad && p.same(dev, p.dev, at) {
 			p.ends["was so before"]++ // a sector of zeros became one of zeros
 			continue
 		}
@@ -187,7 +187,7 @@ func (p *patient) judge(dev blockdev.Device, at place) (end string, err error) {
 // the command says so.
 func (p *patient) goOn(dev blockdev.Device, o machine.Outcome) error {
 	err := goOn(p.t, p.r, dev, o)
-	if bad, ok := dev.(*badSector); ok && bad.stuck && errors.Is(err, syscall.EIO) && fault.KindOf(err) == fault.Other {
+	if bad, ok := dev.(*blockdevtest.BadSector); ok && bad.Stuck && errors.Is(err, syscall.EIO) && fault.KindOf(err) == fault.Other {
 		p.ends["the next update said that the disk fails"]++
 		return nil
 	}

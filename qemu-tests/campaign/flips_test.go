@@ -2,7 +2,6 @@ package campaign_test
 
 import (
 	"math/rand/v2"
-	"syscall"
 	"testing"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
@@ -71,10 +70,10 @@ var harms = []harm{
 		return img
 	}},
 	{"a sector that cannot be read until it is written", func(_ *testing.T, img *blockdevtest.Image, p place) blockdev.Device {
-		return &badSector{Device: img, at: p.sector()}
+		return &blockdevtest.BadSector{Device: img, At: p.sector()}
 	}},
 	{"a sector that cannot be written", func(_ *testing.T, img *blockdevtest.Image, p place) blockdev.Device {
-		return &badSector{Device: img, at: p.sector(), stuck: true}
+		return &blockdevtest.BadSector{Device: img, At: p.sector(), Stuck: true}
 	}},
 }
 
@@ -88,36 +87,6 @@ func change(t *testing.T, img *blockdevtest.Image, p place, do func(s []byte)) b
 		t.Fatal(err)
 	}
 	return img
-}
-
-// A badSector is a disk with a sector that fails: to be read, until it is
-// written and so replaced by a spare one; or, stuck, to be written.
-type badSector struct {
-	blockdev.Device
-	at     int64
-	stuck  bool
-	mended bool
-}
-
-func (d *badSector) within(p []byte, off int64) bool {
-	return off < d.at+sectorSize && d.at < off+int64(len(p))
-}
-
-func (d *badSector) ReadAt(p []byte, off int64) (int, error) {
-	if !d.stuck && !d.mended && d.within(p, off) {
-		return 0, syscall.EIO
-	}
-	return d.Device.ReadAt(p, off)
-}
-
-func (d *badSector) WriteAt(p []byte, off int64) (int, error) {
-	if d.within(p, off) {
-		if d.stuck {
-			return 0, syscall.EIO
-		}
-		d.mended = true
-	}
-	return d.Device.WriteAt(p, off)
 }
 
 func read(t *testing.T, dev blockdev.Device, p []byte, off int64) {

@@ -10,21 +10,27 @@ import (
 
 	"github.com/abupdate/abupdate/internal/testimage"
 	"github.com/abupdate/abupdate/internal/vm"
+	"github.com/abupdate/abupdate/updater"
 )
 
 const secureBootVar = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 // TestSecureBoot boots disks on a machine that enforces Secure Boot: one whose
-// selector is signed with a key in db, also when it goes over to another
-// kernel, and one whose selector is not.
+// selector is signed with a key in db, and is updated; one that goes over to
+// another kernel; and one whose selector is not signed.
 func TestSecureBoot(t *testing.T) {
-	t.Run("signed", func(t *testing.T) {
+	t.Run("signed, and a new selector", func(t *testing.T) {
 		t.Parallel()
-		d := secureDevice(t, "--sb-key", snakeoil(t), "--sb-cert", vm.SecureBootCert)
-		g := start(t, d.cfg)
-		g.wantBoot("a", "1.0")
-		g.wantEnforced()
+		key := snakeoil(t)
+		testSecureSelector(t, newSelector(t, "forged=1", selfSigned(t)...), "--sb-key", key, "--sb-cert", vm.SecureBootCert)
 	})
+	if *full {
+		t.Run("signed, and a new selector that is not", func(t *testing.T) {
+			t.Parallel()
+			key := snakeoil(t)
+			testSecureSelector(t, newSelector(t, "forged=1"), "--sb-key", key, "--sb-cert", vm.SecureBootCert)
+		})
+	}
 	t.Run("a slot with another kernel, signed as well", func(t *testing.T) {
 		t.Parallel()
 		other := genericGarage(t)
@@ -53,6 +59,50 @@ func TestSecureBoot(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// testSecureSelector brings a selector that the firmware refuses, which costs
+// nothing but that it is told, then one that is signed as the old one is.
+func testSecureSelector(t *testing.T, forged string, sign ...string) {
+	t.Helper()
+	path := updater.LoaderPath("amd64")
+	d := selectorDevice(t, "128M", map[string]string{selectorFile: forged, goodFile: newSelector(t, "newer=1", sign...)}, sign...)
+	d.cfg.SecureBoot, d.cfg.Vars = true, filepath.Join(t.TempDir(), "vars.fd")
+	g := start(t, d.cfg)
+	g.wantBoot("a", "1.0")
+	g.wantEnforced()
+	if r := g.try("abupdate", "mark-good"); r.Exit != 0 || r.Stderr != "" {
+		t.Fatalf("mark-good: %+v; want the selector ordered", r)
+	}
+	g.reboot()
+	if _, err := g.Expect(deadline(t, bootTime), regexp.MustCompile(`BdsDxe: failed to load Boot\w+ "abupdate selector .*: (Access Denied|Security Violation)`)); err != nil {
+		t.Fatal(err)
+	}
+	g.wantBoot("a", "1.0") // in the same boot
+	if n := g.resets(); n != 1 {
+		t.Errorf("%d resets; want the one that was ordered", n)
+	}
+	g.wantRefused(path)
+	g.run("guest", "cp", goodFile, selectorFile)
+	g.run("abupdate", "selector", "update")
+	g.reboot()
+	g.wantBoot("a", "1.0")
+	g.wantEnforced()
+	g.run("guest", "cp", goodFile, selectorFile)
+	g.wantNewSelector()
+	g.run("abupdate", "mark-good")
+}
+
+// selfSigned are options that sign with a key that no firmware knows.
+func selfSigned(t *testing.T) []string {
+	t.Helper()
+	dir := t.TempDir()
+	key, cert := filepath.Join(dir, "key.pem"), filepath.Join(dir, "cert.pem")
+	out, err := exec.Command("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=nobody", "-days", "3650", "-keyout", key, "-out", cert).CombinedOutput()
+	if err != nil {
+		t.Fatalf("making a key with openssl (Debian package openssl): %v\n%s", err, out)
+	}
+	return []string{"--sb-key", key, "--sb-cert", cert}
 }
 
 // signedKernel is an image with the generic kernel, signed with a key in db in

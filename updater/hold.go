@@ -29,7 +29,7 @@ func (s *System) Switch(ctx context.Context, allow Allow, progress Progress) (*A
 	}
 	defer release()
 	info := state.Slot(slot).Info()
-	content, err := s.checkHeld(ctx, state, slot, allow, progress)
+	content, signer, err := s.checkHeld(ctx, state, slot, allow, progress)
 	if err != nil {
 		return nil, fmt.Errorf("switching to slot %v: %w", slot, err)
 	}
@@ -41,41 +41,43 @@ func (s *System) Switch(ctx context.Context, allow Allow, progress Progress) (*A
 	return &Applied{
 		Slot: slot, Version: m.Version, Image: info.Image, Digest: info.Digest, RootHash: m.RootHash, Kernel: m.Kernel,
 		ImageBytes: m.ImageBytes, KeptBytes: m.ImageBytes, CopiedBytes: m.ImageBytes, Reused: true,
+		SignedBy: signer,
 	}, nil
 }
 
 // checkHeld holds a held slot against everything that is checked of an update
-// before it is staged.
-func (s *System) checkHeld(ctx context.Context, state bootctl.State, slot bootctl.Slot, allow Allow, progress Progress) (*partitions.SlotContent, error) {
+// before it is staged, and says which trusted key has signed it.
+func (s *System) checkHeld(ctx context.Context, state bootctl.State, slot bootctl.Slot, allow Allow, progress Progress) (*partitions.SlotContent, string, error) {
 	content, err := s.content(slot)
 	if isDamage(err) {
 		err = fault.Wrap(fault.Verify, err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if got, want := content.Manifest.RootHash, state.Slot(slot).RootHash; got != want {
-		return nil, fault.Errorf(fault.Verify, "its root hash is %s, the boot state's %s", got, want)
+		return nil, "", fault.Errorf(fault.Verify, "its root hash is %s, the boot state's %s", got, want)
 	}
 	ring, err := s.keyring()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	if st := ring.heldStatus(content, state.Slot(slot).Digest); len(ring.Keys) > 0 && st.SignedBy == "" {
-		return nil, fault.Errorf(fault.Verify, "%s; to apply the image again checks its signature anew", st.SignatureProblem)
+	st := ring.heldStatus(content, state.Slot(slot).Digest)
+	if len(ring.Keys) > 0 && st.SignedBy == "" {
+		return nil, "", fault.Errorf(fault.Verify, "%s; to apply the image again checks its signature anew", st.SignatureProblem)
 	}
 	if s.signedOnly() && len(content.Signatures) == 0 {
-		return nil, fault.Errorf(fault.Verify, "it is unsigned, and this device starts only what is signed")
+		return nil, "", fault.Errorf(fault.Verify, "it is unsigned, and this device starts only what is signed")
 	}
 	allow.Downgrade = allow.Downgrade || state.Slot(slot).Downgrade
 	if err := checkManifest(s.facts(state), *content.Manifest, allow); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	err = s.verifyContent(ctx, slot, content, progress)
 	if isDamage(err) {
 		err = fault.Wrap(fault.Verify, err)
 	}
-	return content, err
+	return content, st.SignedBy, err
 }
 
 // Cancel takes back an update that waits in a slot, staged or held: the next

@@ -142,8 +142,11 @@ func TestSwitchChecksSignatures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = sys.Switch(t.Context(), updater.Allow{}, nil)
+		got, err := sys.Switch(t.Context(), updater.Allow{}, nil)
 		sys.Close()
+		if err == nil && (got.SignedBy == "") != (len(tt.trusted) == 0) {
+			t.Errorf("%s: Switch() says it is signed by %q", tt.name, got.SignedBy)
+		}
 		if want := map[bool]bootctl.Slot{true: bootctl.SlotB, false: bootctl.SlotA}[tt.kind == 0]; fault.KindOf(err) != tt.kind || state(t, path).Active() != want {
 			t.Errorf("%s: Switch() = %v, %v boots next; want kind %d, %v", tt.name, err, state(t, path).Active(), tt.kind, want)
 		}

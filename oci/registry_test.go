@@ -280,6 +280,22 @@ func TestPlainHTTP(t *testing.T) {
 	}
 }
 
+// A registry on loopback whose certificate nobody trusts is not asked without
+// TLS instead: its answer to that would hide what is wrong.
+func TestUntrustedOnLoopback(t *testing.T) {
+	plain := newServer(t)
+	var asked atomic.Int32
+	s := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer s.Close()
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	host := strings.TrimPrefix(s.URL, "https://")
+	_, err := plain.read(t, "docker://"+host+"/demo:v1", oci.Options{})
+	wantError(t, err, "certificate", fault.Network)
+	if err != nil && strings.Contains(err.Error(), "400") || asked.Load() > 0 {
+		t.Errorf("error %v after %d requests; want the one of the certificate alone", err, asked.Load())
+	}
+}
+
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

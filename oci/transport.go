@@ -2,11 +2,14 @@ package oci
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/wire"
@@ -51,6 +54,8 @@ type guardTransport struct {
 	host  string
 	plain bool // the host is to be spoken to without TLS
 	opt   Options
+
+	untrusted atomic.Pointer[error] // that the host's certificate is not
 }
 
 func (g *guardTransport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -62,7 +67,14 @@ func (g *guardTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case req.URL.Scheme == "https" && own && g.plain && !isLoopback(host):
 		return nil, wire.Permanent(fmt.Errorf("%s is to be spoken to without TLS", host))
 	}
-	return g.inner.RoundTrip(req)
+	if err := g.untrusted.Load(); err != nil && own && req.URL.Scheme == "http" {
+		return nil, *err
+	}
+	resp, err := g.inner.RoundTrip(req)
+	if bad := new(tls.CertificateVerificationError); own && errors.As(err, &bad) {
+		g.untrusted.Store(&err)
+	}
+	return resp, err
 }
 
 // endpoints are the places that have what a repository has: its mirrors, and

@@ -5,6 +5,7 @@ package unpack
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -47,15 +48,40 @@ func File(name string, packed []byte) (content []byte, err error) {
 
 func unXZ(packed []byte) ([]byte, error) {
 	// The library takes the end of the file behind a stream's header for an
-	// empty stream.
+	// empty stream, and makes room for any dictionary.
 	if !bytes.HasSuffix(bytes.TrimRight(packed, "\x00"), []byte("YZ")) {
 		return nil, errors.New("xz: no footer at the end")
+	}
+	if n := dictionary(packed); n > MaxBytes {
+		return nil, fmt.Errorf("xz: a dictionary of %d bytes; at most %d are supported", n, MaxBytes)
 	}
 	r, err := xz.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return nil, err
 	}
 	return readAll(r)
+}
+
+// dictionary is the size, in bytes, of the first block's LZMA2 dictionary, or 0
+// when there is no such block ("The .xz File Format", 3.1 and 5.3.1). All blocks
+// of a file have the same: xz has no option to change it in between.
+func dictionary(packed []byte) uint64 {
+	const streamHeader, compressedSize, size, lzma2 = 12, 0x40, 0x80, 0x21
+	if len(packed) < streamHeader+2 {
+		return 0
+	}
+	flags, filters := packed[streamHeader+1], packed[streamHeader+2:]
+	for _, optional := range []byte{compressedSize, size} {
+		if flags&optional != 0 {
+			_, n := binary.Uvarint(filters)
+			filters = filters[max(n, 0):]
+		}
+	}
+	if len(filters) < 3 || filters[0] != lzma2 {
+		return 0
+	}
+	bits := filters[2]
+	return uint64(2|bits&1) << (bits/2 + 11)
 }
 
 func unZstd(packed []byte) ([]byte, error) {

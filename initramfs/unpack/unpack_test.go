@@ -46,7 +46,7 @@ func contents() map[string][]byte {
 // kernel's own (scripts/Makefile.modinst).
 var tools = map[string][][]string{
 	".xz": {
-		{"xz", "--check=crc32", "--lzma2=dict=1MiB"}, {"xz", "-0"}, {"xz", "-e", "--check=sha256"}, {"xz", "--check=none", "--block-size=100KiB"},
+		{"xz", "--check=crc32", "--lzma2=dict=1MiB"}, {"xz", "-0"}, {"xz", "-9", "-T1"}, {"xz", "-e", "--check=sha256"}, {"xz", "--check=none", "--block-size=100KiB"},
 		{"xz", "--check=crc32", "--lzma2=lc=0,lp=4,pb=0,mode=fast"}, {"xz", "--check=crc64", "--lzma2=lc=4,lp=0,pb=4,nice=273"},
 	},
 	".gz":  {{"gzip", "-n"}, {"gzip", "-1"}, {"gzip", "-9"}},
@@ -126,6 +126,8 @@ func TestFrames(t *testing.T) {
 // What it cannot read is an error that says why.
 func TestRefused(t *testing.T) {
 	bomb := make([]byte, unpack.MaxBytes+1)
+	huge := run(t, []byte("abc"), "xz", "-c")
+	huge[16] = 37 // the block's one filter: LZMA2, one byte, this
 	for name, tt := range map[string]struct {
 		file, want string
 		packed     []byte
@@ -136,6 +138,7 @@ func TestRefused(t *testing.T) {
 		"a filter for x86":     {"a.ko.xz", "unsupported filter", run(t, []byte("abc"), "xz", "--x86", "--lzma2", "-c")},
 		"an xz too large":      {"a.ko.xz", "more than", run(t, bomb, "xz", "-0", "-c")},
 		"a zstd too large":     {"a.ko.zst", "more than", run(t, bomb, "zstd", "-q", "-1", "-c")},
+		"a huge dictionary":    {"a.ko.xz", "a dictionary of 1610612736 bytes", huge},
 		"xz that is none":      {"a.ko.xz", "no footer", []byte("ELF, and long enough for a header")},
 		"zstd that is none":    {"a.ko.zst", "magic number", []byte("ELF, and long enough for a header")},
 		"an empty xz file":     {"a.ko.xz", "no footer", nil},

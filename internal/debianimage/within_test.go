@@ -15,7 +15,9 @@ func TestWithin(t *testing.T) {
 	root := writeTar(t, "usr/lib/os-release=ID=debian\n")
 	calls := fakeDebian(t, root, root)
 	dir, opt := t.TempDir(), debianimage.Options{CacheDir: t.TempDir(), Suite: "forky"}
-	within := func() error { return debianimage.Within(t.Context(), root, dir, []string{"git", "perl"}, "date > /out/x\n", opt) }
+	within := func() error {
+		return debianimage.Within(t.Context(), root, dir, []string{"git", "perl"}, "date > /out/x\n", opt)
+	}
 	if err := within(); err != nil {
 		t.Fatal(err)
 	}

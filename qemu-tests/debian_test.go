@@ -17,13 +17,14 @@ import (
 
 // TestDebian boots a real Debian to multi-user, where abupdate apply takes an
 // update from a registry on the host. The next system comes up from slot b and
-// its own unit confirms it.
+// its own unit confirms it. systemd takes over the watchdog that abinit armed.
 func TestDebian(t *testing.T) {
 	t.Parallel()
 	d := debianDevice(t)
-	g := d.start()
+	g := d.start("abupdate.watchdog=60", "systemd.watchdog_sec=60")
 	b := g.wantBoot("a", "1")
 	g.settled()
+	g.run("journalctl", "--boot", "--quiet", "--identifier", "systemd", "--grep", "Using hardware watchdog") // else exit 1
 	t.Logf("the agent ran %.1f s after the kernel's start", b.Uptime)
 	if st := g.status(); st.Slots["a"].State != bootctl.Good || st.Fallback != nil {
 		t.Errorf("status after the first boot = %+v; want a good", st)

@@ -47,7 +47,8 @@ func TestLife(t *testing.T) {
 type alive struct {
 	*device
 	g      *guest
-	golden string // the key that restores the golden image
+	since  time.Time // when QEMU was started
+	golden string    // the key that restores the golden image
 }
 
 var _ life.Device = (*alive)(nil)
@@ -138,9 +139,14 @@ func (a *alive) State() (bootctl.State, error) {
 }
 
 // Boot starts the guest, or reboots it, and follows it until something stays.
+// One that has run for long is switched off and on, since no guest may run for
+// ever: what was done is on the disk.
 func (a *alive) Boot() ([]machine.Outcome, error) {
+	if a.g != nil && time.Since(a.since) > 5*time.Minute {
+		a.off()
+	}
 	if a.g == nil {
-		a.g = a.start()
+		a.g, a.since = a.start(), time.Now()
 	} else {
 		a.g.reboot()
 	}

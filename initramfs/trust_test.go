@@ -37,9 +37,9 @@ func digest(b []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(b))
 
 // signer makes what lies beside a manifest in a slot.
 func signer(t testing.TB, k *keys.Private, change ...func(*trust.Envelope)) func([]byte) []byte {
-	return func(manifest []byte) []byte {
+	return func(update []byte) []byte {
 		t.Helper()
-		oci := fmt.Appendf(nil, `{"schemaVersion":2,"config":{"digest":%q}}`, digest(manifest))
+		oci := fmt.Appendf(nil, `{"schemaVersion":2,"config":{"mediaType":%q,"digest":%q}}`, manifest.ConfigMediaType, digest(update))
 		sig, err := k.Sign(digest(oci), "")
 		if err != nil {
 			t.Fatal(err)

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/abupdate/abupdate/internal/manifest"
 )
 
 // ErrUntrusted is wrapped by the errors of Verify: nobody who is trusted has
@@ -152,8 +154,10 @@ func (s Set) openBundle(raw []byte) (Key, []string, error) {
 
 // VerifyManifest says which key has signed an update, given the bytes of its
 // update manifest. A key that one of the envelope's key lists brings counts as
-// if it were in the set.
-func (s Set) VerifyManifest(e *Envelope, manifest []byte) (Key, error) {
+// if it were in the set. An OCI manifest whose config is something else vouches
+// for nothing: a key may sign other artifacts too, with a config that anybody
+// chose.
+func (s Set) VerifyManifest(e *Envelope, update []byte) (Key, error) {
 	s = s.With(e.KeyLists)
 	sum := sha256.Sum256(e.OCIManifest)
 	k, err := s.VerifyDigest("sha256:"+hex.EncodeToString(sum[:]), e.Signatures)
@@ -162,13 +166,17 @@ func (s Set) VerifyManifest(e *Envelope, manifest []byte) (Key, error) {
 	}
 	var oci struct {
 		Config struct {
-			Digest string `json:"digest"`
+			MediaType string `json:"mediaType"`
+			Digest    string `json:"digest"`
 		} `json:"config"`
 	}
 	if err := decode(e.OCIManifest, &oci); err != nil {
 		return k, fmt.Errorf("%w: the signed OCI manifest: %w", ErrUntrusted, err)
 	}
-	sum = sha256.Sum256(manifest)
+	if oci.Config.MediaType != manifest.ConfigMediaType {
+		return k, fmt.Errorf("%w: what %v has signed has a config of type %q; want %s", ErrUntrusted, k, oci.Config.MediaType, manifest.ConfigMediaType)
+	}
+	sum = sha256.Sum256(update)
 	if got := "sha256:" + hex.EncodeToString(sum[:]); got != oci.Config.Digest {
 		return k, fmt.Errorf("%w: the update manifest is %s; %v has signed %s", ErrUntrusted, got, k, oci.Config.Digest)
 	}

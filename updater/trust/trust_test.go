@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/updater/trust"
 	"github.com/abupdate/abupdate/updater/trust/keys"
 )
@@ -41,13 +42,19 @@ func digestOf(b []byte) string {
 // signed returns an update manifest and the envelope that leads to it.
 func signed(t *testing.T, k *keys.Private) ([]byte, *trust.Envelope) {
 	t.Helper()
-	manifest := []byte(`{"version":"1"}`)
-	oci := []byte(fmt.Sprintf(`{"schemaVersion":2,"config":{"digest":%q,"size":15},"layers":[]}`, digestOf(manifest)))
+	update := []byte(`{"version":"1"}`)
+	return update, envelope(t, k, manifest.ConfigMediaType, update)
+}
+
+// envelope signs an OCI manifest with a config of some type.
+func envelope(t *testing.T, k *keys.Private, mediaType string, config []byte) *trust.Envelope {
+	t.Helper()
+	oci := fmt.Appendf(nil, `{"schemaVersion":2,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[]}`, mediaType, digestOf(config), len(config))
 	sig, err := k.Sign(digestOf(oci), "registry.example/os:1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return manifest, &trust.Envelope{OCIManifest: oci, Signatures: []trust.Signature{sig}}
+	return &trust.Envelope{OCIManifest: oci, Signatures: []trust.Signature{sig}}
 }
 
 func TestVerifyManifest(t *testing.T) {
@@ -73,6 +80,10 @@ func TestVerifyManifest(t *testing.T) {
 			{"payload changed", both, func(_ *[]byte, e *trust.Envelope) { e.Signatures[0].Payload[30] ^= 1 }, "by any of"},
 			{"OCI manifest changed", both, func(_ *[]byte, e *trust.Envelope) { e.OCIManifest[3] ^= 1 }, "has signed"},
 			{"update manifest changed", both, func(m *[]byte, _ *trust.Envelope) { *m = append(*m, '\n') }, "the update manifest is"},
+			{"config of another type", both, func(m *[]byte, e *trust.Envelope) {
+				*e = *envelope(t, k, "application/vnd.cncf.helm.config.v1+json", *m)
+			}, "a config of type"},
+			{"config without a type", both, func(m *[]byte, e *trust.Envelope) { *e = *envelope(t, k, "", *m) }, "a config of type"},
 			{"a bad signature before a good one", both, func(_ *[]byte, e *trust.Envelope) {
 				e.Signatures = append([]trust.Signature{{Payload: []byte("{}"), Signature: []byte("x")}, {Bundle: []byte("{")}}, e.Signatures...)
 			}, ""},

@@ -67,7 +67,8 @@ func (a *app) guard(ctx context.Context, within, timeout time.Duration) error {
 	}{left.Seconds()}, func(w io.Writer) {
 		fmt.Fprintf(w, "took over the watchdog: %v without a ping reset the machine\n", left)
 	}); err != nil {
-		return err
+		// To end here, with the watchdog taken, would reset the machine.
+		a.complain(err)
 	}
 	err = watchdog.Guard{
 		Device: dog, Every: watchdog.Interval(left), Wait: sleep,

@@ -174,7 +174,7 @@ func TestReadConfig(t *testing.T) {
 		}, updater.Config{Image: "b", SpoolDir: "/s", Insecure: true}, false},
 		{"the network", map[string]string{"config.toml": "retry_for = \"2h30m\"\nlimit_rate = \"2M/s\"\nlow_speed = \"500\"\n" +
 			"[registries.\"r.example:5000\"]\nca = \"/ca.pem\"\nmirrors = [\"m.example/path\", \"http://n.example:80\"]\ninsecure = true\n"},
-			updater.Config{RetryFor: 150 * time.Minute, LimitRate: 2 << 20, LowSpeed: 500, Registries: map[string]updater.RegistryConfig{
+			updater.Config{RetryFor: updater.Duration(150 * time.Minute), LimitRate: 2 << 20, LowSpeed: 500, Registries: map[string]updater.RegistryConfig{
 				"r.example:5000": {CA: "/ca.pem", Mirrors: []string{"m.example/path", "http://n.example:80"}, Insecure: true},
 			}}, false},
 		{"a drop-in replaces a host", map[string]string{
@@ -191,7 +191,9 @@ func TestReadConfig(t *testing.T) {
 		{"a check's time without its unit", map[string]string{"config.toml": "[health]\ntimeout = 120"}, updater.Config{}, true},
 		{"one check's time without its unit", map[string]string{"config.toml": "[health.timeouts]\n\"boot-complete.target\" = 120"}, updater.Config{}, true},
 		{"times of checks", map[string]string{"config.toml": "[health]\ntimeout = \"2m\"\n[health.timeouts]\nx = \"10m\""},
-			updater.Config{Health: updater.HealthConfig{Timeout: 2 * time.Minute, Timeouts: map[string]time.Duration{"x": 10 * time.Minute}}}, false},
+			updater.Config{Health: updater.HealthConfig{
+				Timeout: updater.Duration(2 * time.Minute), Timeouts: map[string]updater.Duration{"x": updater.Duration(10 * time.Minute)},
+			}}, false},
 		{"no rate", map[string]string{"config.toml": "limit_rate = \"fast\""}, updater.Config{}, true},
 		{"unknown key", map[string]string{"config.toml": "imgae = \"a\""}, updater.Config{}, true},
 		{"not TOML", map[string]string{"config.d/a.toml": "image"}, updater.Config{}, true},

@@ -30,7 +30,7 @@ type Config struct {
 	// SpoolDir holds compressed layers while an ordinary image is read.
 	SpoolDir string `toml:"spool_dir"`
 	// RetryFor is how long a transfer is tried again that gets no further.
-	RetryFor time.Duration `toml:"retry_for"`
+	RetryFor Duration `toml:"retry_for"`
 	// LimitRate is what all transfers may take together, LowSpeed what one
 	// must make, or it is tried again.
 	LimitRate Rate `toml:"limit_rate"`
@@ -63,9 +63,23 @@ func (r *Rate) UnmarshalText(b []byte) error {
 // String writes the rate as UnmarshalText reads it.
 func (r Rate) String() string { return disk.Size(r).String() + "/s" }
 
+// A Duration is a time with its unit, "90s". A number without one is refused: it
+// would be taken for nanoseconds.
+type Duration time.Duration
+
+// UnmarshalText reads what time.ParseDuration takes.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
+
+// String writes the time as UnmarshalText reads it.
+func (d Duration) String() string { return time.Duration(d).String() }
+
 // Wire returns what the configuration says of the network.
 func (c Config) Wire() wire.Options {
-	opt := wire.Options{RetryFor: c.RetryFor, Bandwidth: int64(c.LimitRate), LowSpeed: int64(c.LowSpeed), Hosts: map[string]wire.Host{}}
+	opt := wire.Options{RetryFor: time.Duration(c.RetryFor), Bandwidth: int64(c.LimitRate), LowSpeed: int64(c.LowSpeed), Hosts: map[string]wire.Host{}}
 	for host, r := range c.Registries {
 		opt.Hosts[host] = wire.Host{CA: r.CA, Mirrors: r.Mirrors, Insecure: r.Insecure}
 	}
@@ -105,26 +119,10 @@ func (c *Config) merge(path string) error {
 	if unknown := md.Undecoded(); len(unknown) > 0 {
 		return fault.Errorf(fault.Usage, "reading %s: unknown key %q", path, unknown[0].String())
 	}
-	if key := bareTime(md); key != "" {
-		return fault.Errorf(fault.Usage, `reading %s: %s is a number: a time has a unit, as "90s"`, path, key)
-	}
 	if err := c.check(filepath.Dir(path)); err != nil {
 		return fault.Errorf(fault.Usage, "reading %s: %w", path, err)
 	}
 	return nil
-}
-
-// bareTime returns a key with a time that is a number: it would be taken for
-// nanoseconds.
-func bareTime(md toml.MetaData) string {
-	for _, key := range md.Keys() {
-		name := key.String()
-		isTime := name == "retry_for" || name == "health.timeout" || strings.HasPrefix(name, "health.timeouts.")
-		if isTime && md.Type(key...) != "String" {
-			return name
-		}
-	}
-	return ""
 }
 
 // check looks at what was read from a file in dir.

@@ -18,14 +18,23 @@ import (
 // HealthConfig is the table [health] of a device's configuration.
 type HealthConfig struct {
 	// Timeout is how long a check may take that says nothing else.
-	Timeout time.Duration `toml:"timeout"`
+	Timeout Duration `toml:"timeout"`
 	// Timeouts are those of single checks, by name.
-	Timeouts map[string]time.Duration `toml:"timeouts"`
+	Timeouts map[string]Duration `toml:"timeouts"`
 	// NoRead leaves out that a slot is read before it is confirmed for the
 	// first time.
 	NoRead bool `toml:"no_read"`
 	// ReadRate is how fast it is read at most; 0 is DefaultReadRate.
 	ReadRate Rate `toml:"read_rate"`
+}
+
+// checks is what the configuration says of single checks.
+func (c HealthConfig) checks() health.Options {
+	opt := health.Options{Timeout: time.Duration(c.Timeout), Timeouts: map[string]time.Duration{}}
+	for name, d := range c.Timeouts {
+		opt.Timeouts[name] = time.Duration(d)
+	}
+	return opt
 }
 
 func (c HealthConfig) check() error {
@@ -167,7 +176,7 @@ func (h *examination) begin() (err error) {
 // examine runs the checks, then reads the slot. bad is what is not well; err
 // says that it could not be found out.
 func (h *examination) examine(ctx context.Context) (bad, err error) {
-	checks, err := health.Find(h.opt.Root, health.Options{Timeout: h.opt.Config.Timeout, Timeouts: h.opt.Config.Timeouts})
+	checks, err := health.Find(h.opt.Root, h.opt.Config.checks())
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +212,7 @@ func (h *examination) examine(ctx context.Context) (bad, err error) {
 func (h *examination) bootComplete() health.Check {
 	return health.Check{
 		Name: BootComplete, Argv: []string{"/bin/sh", "-c", startTarget}, Required: true,
-		Timeout: cmp.Or(h.opt.Config.Timeouts[BootComplete], bootTimeout),
+		Timeout: cmp.Or(time.Duration(h.opt.Config.Timeouts[BootComplete]), bootTimeout),
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/abupdate/abupdate/internal/durable"
 )
 
 // filledPath names the image whose files var was filled with last.
@@ -48,7 +50,7 @@ func (b *boot) fillVar(rootHash string, making bool) error {
 	if err := os.MkdirAll(filepath.Dir(mark), 0o755); err != nil {
 		return err
 	}
-	return writeDurably(mark, []byte(rootHash+"\n"), 0o644)
+	return durable.WriteFile(mark, []byte(rootHash+"\n"), 0o644)
 }
 
 type filler struct {
@@ -196,32 +198,4 @@ func (b *boot) copyMeta(src, dst string) error {
 // tempName is where something is made before it gets its name.
 func tempName(path string) string {
 	return filepath.Join(filepath.Dir(path), ".abupdate-new")
-}
-
-// writeDurably replaces a small file: it has the old or the new content
-// whenever the power goes.
-func writeDurably(path string, data []byte, perm fs.FileMode) error {
-	tmp := path + ".new"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/abupdate/abupdate/internal/durable"
 )
 
 // machineIDPath is where the machine's ID is kept, below /var.
@@ -35,7 +37,7 @@ func (b *boot) storedMachineID() (string, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", err
 	}
-	return text, writeDurably(path, []byte(text+"\n"), 0o444)
+	return text, durable.WriteFile(path, []byte(text+"\n"), 0o444)
 }
 
 // setMachineID puts the ID where the image's init looks for it. That is in

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/abupdate/abupdate/internal/durable"
 	"github.com/abupdate/abupdate/internal/fault"
 )
 
@@ -148,7 +149,7 @@ func writeImage(blobs string, img v1.Image) (v1.Descriptor, error) {
 			return desc, err
 		}
 	}
-	return desc, syncDir(blobs)
+	return desc, durable.SyncDir(blobs)
 }
 
 func writeLayer(blobs string, l v1.Layer) error {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/abupdate/abupdate/internal/durable"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -81,7 +82,7 @@ func WriteUpdate(ctx context.Context, dir, tag string, u Update) (digest string,
 	if err := writeFile(filepath.Join(blobs, desc.Digest.Hex), doc); err != nil {
 		return "", err
 	}
-	if err := syncDir(blobs); err != nil {
+	if err := durable.SyncDir(blobs); err != nil {
 		return "", err
 	}
 	desc.ArtifactType = manifest.ArtifactType
@@ -130,7 +131,7 @@ func addToIndex(dir, tag string, desc v1.Descriptor) error {
 	if err := writeFile(name, doc); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return durable.SyncDir(dir)
 }
 
 // lockDir waits until nobody else has the lock of a directory.
@@ -200,19 +201,6 @@ func writeFrom(name string, r io.Reader) error {
 	}
 	if err := pf.CloseAtomicallyReplace(); err != nil { // syncs first
 		return spoolKind(fmt.Errorf("writing %s: %w", name, err))
-	}
-	return nil
-}
-
-// syncDir makes the names in a directory last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("syncing layout: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("syncing layout: %w", err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/abupdate/abupdate/internal/durable"
 	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/updater"
@@ -93,23 +94,17 @@ func writeKeys(k *keys.Private, prefix string, password []byte) error {
 
 // writeNew makes a file that is not there yet, and makes it last.
 func writeNew(name string, b []byte, mode os.FileMode) error {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
-	if errors.Is(err, fs.ErrExist) {
+	err := durable.Create(name, b, mode)
+	var failed *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrExist):
 		return fault.Errorf(fault.Usage, "writing %s: it is there already", name)
-	}
-	if err != nil {
+	case errors.As(err, &failed) && failed.Op == "open":
 		return fault.Errorf(fault.Usage, "writing a key file: %w", err)
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(name))
-	}
-	dir, err := os.Open(filepath.Dir(name))
-	if err != nil {
+	case err != nil:
 		return err
 	}
-	defer dir.Close()
-	return dir.Sync()
+	return durable.SyncDir(filepath.Dir(name))
 }
 
 func newKeyPublic(a *app) *cobra.Command {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/abupdate/abupdate/internal/durable"
 )
 
 // Dir is where everything is kept, below /var.
@@ -151,7 +153,7 @@ func (s Store) write(state *State) error {
 	if err != nil {
 		return fmt.Errorf("encoding the record: %w", err)
 	}
-	return replace(s.stateFile(), text)
+	return durable.WriteFile(s.stateFile(), text, 0o600)
 }
 
 // A Listed is a Change with its path.
@@ -245,29 +247,5 @@ func (s Store) Revert(paths ...string) error {
 		}
 		text = append(text, path+"\n"...)
 	}
-	return replace(s.revertFile(), text)
-}
-
-// replace writes a small file: it has the old or the new content whenever the
-// power goes.
-func replace(path string, data []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.WriteFile(s.revertFile(), text, 0o600)
 }

@@ -15,7 +15,7 @@ const module = "github.com/abupdate/abupdate"
 // initSafe are the packages that the initramfs may link.
 var initSafe = []string{
 	"bootctl", "partitions", "verity", "verity/dm", "initramfs", "initramfs/etc", "initramfs/modules", "initramfs/unpack", "recovery", "cmd/abinit",
-	"internal/blockdev", "internal/fault", "internal/fstree", "internal/manifest", "internal/paged", "internal/watchdog", "updater/trust",
+	"internal/blockdev", "internal/durable", "internal/fault", "internal/fstree", "internal/manifest", "internal/paged", "internal/watchdog", "updater/trust",
 }
 
 // tooMuch must not be in PID 1: a network client has no business there, and
@@ -82,7 +82,7 @@ var mayImport = map[string]string{
 }
 
 // leaves may be imported by everything and import only each other.
-var leaves = []string{"internal/blockdev", "internal/fault", "internal/fstree", "internal/manifest", "internal/paged", "internal/watchdog"}
+var leaves = []string{"internal/blockdev", "internal/durable", "internal/fault", "internal/fstree", "internal/manifest", "internal/paged", "internal/watchdog"}
 
 // forTests says whether a package is for tests only: it may import anything,
 // and only its like may import it.

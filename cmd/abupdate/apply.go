@@ -11,12 +11,17 @@ import (
 	"github.com/abupdate/abupdate/updater"
 )
 
+// applyCall is what one call of apply is told.
+type applyCall struct {
+	opt                      updater.ApplyOptions
+	source                   sourceFlags
+	trusted                  []string
+	disk                     string
+	reboot, toSwitch, cancel bool
+}
+
 func newApply(a *app) *cobra.Command {
-	var opt updater.ApplyOptions
-	var source sourceFlags
-	var trusted []string
-	var disk string
-	var reboot, toSwitch, cancel bool
+	var call applyCall
 	cmd := &cobra.Command{
 		Use:     "apply [REF]",
 		GroupID: groupDevice,
@@ -56,45 +61,22 @@ is not fetched again. Exit code 77 when there is nothing to switch to or to canc
 			"abupdate apply --cancel",
 			"abupdate apply oci:updates:12.8 --disk disk.raw"),
 		Args: atMost("REF"),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if len(args) > 0 {
-				opt.Ref = args[0]
-			}
-			if reboot && disk != "" {
-				return fault.Errorf(fault.Usage, "abupdate apply: --reboot is for the running system, not for --disk")
-			}
-			if opt.StageOnly && (toSwitch || cancel) || toSwitch && cancel {
-				return fault.Errorf(fault.Usage, "abupdate apply: --stage-only, --switch and --cancel exclude each other")
-			}
-			if reboot && (opt.StageOnly || cancel) {
-				return fault.Errorf(fault.Usage, "abupdate apply: --reboot goes with neither --stage-only nor --cancel: they change nothing that boots")
-			}
-			if (toSwitch || cancel) && (len(args) > 0 || opt.DryRun) {
-				return fault.Errorf(fault.Usage, "abupdate apply: --switch and --cancel are about what is in the slot: they take no REF and no --dry-run")
-			}
-			if err := checkTransfer(opt.Transfer); err != nil {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := call.check(args); err != nil {
 				return err
 			}
-			opt.Progress = a.progress.report
-			switch {
-			case cancel:
-				return a.cancel(disk)
-			case toSwitch:
-				return a.switchSlot(cmd, disk, trusted, opt, reboot)
-			}
-			if opt.Source, err = source.options(); err != nil {
-				return err
-			}
-			if disk == "" {
-				opt.Config = source.config
-			}
-			return a.apply(cmd, disk, trusted, opt, reboot)
+			return a.apply(cmd, call)
 		},
 	}
-	fs := cmd.Flags()
-	diskFlag(cmd, &disk)
-	trustFlag(cmd, &trusted)
-	fs.BoolVar(&reboot, "reboot", false, "reboot into the new system when it is staged")
+	call.flags(cmd)
+	return cmd
+}
+
+func (c *applyCall) flags(cmd *cobra.Command) {
+	fs, opt := cmd.Flags(), &c.opt
+	diskFlag(cmd, &c.disk)
+	trustFlag(cmd, &c.trusted)
+	fs.BoolVar(&c.reboot, "reboot", false, "reboot into the new system when it is staged")
 	fs.BoolVar(&opt.DryRun, "dry-run", false, "check all that can be checked and write nothing")
 	fs.BoolVar(&opt.CheckFirst, "check-first", false, "read the headers of an ordinary image before the other slot is touched; its layers are fetched twice")
 	fs.BoolVar(&opt.Flatten, "flatten", false, "take an ordinary image itself, also when an update made of it is beside it")
@@ -102,29 +84,68 @@ is not fetched again. Exit code 77 when there is nothing to switch to or to canc
 	fs.BoolVar(&opt.Allow.Denied, "allow-denied", false, "take an image that failed on this device before")
 	fs.BoolVar(&opt.Allow.Same, "allow-same", false, "take the image that runs already")
 	fs.BoolVar(&opt.StageOnly, "stage-only", false, "leave the next boot as it is: --switch, or apply again, switches")
-	fs.BoolVar(&toSwitch, "switch", false, "switch to what --stage-only left in the slot")
-	fs.BoolVar(&cancel, "cancel", false, "take back what is staged or held")
+	fs.BoolVar(&c.toSwitch, "switch", false, "switch to what --stage-only left in the slot")
+	fs.BoolVar(&c.cancel, "cancel", false, "take back what is staged or held")
 	transferFlags(fs, &opt.Transfer)
-	source.registry(fs)
-	source.pack(fs, "layout")
-	return cmd
+	c.source.registry(fs)
+	c.source.pack(fs, "layout")
 }
 
-func (a *app) apply(cmd *cobra.Command, disk string, trusted []string, opt updater.ApplyOptions, reboot bool) error {
+// check refuses what does not go together, and completes the options.
+func (c *applyCall) check(args []string) (err error) {
+	opt := &c.opt
+	if len(args) > 0 {
+		opt.Ref = args[0]
+	}
+	switch {
+	case c.reboot && c.disk != "":
+		return fault.Errorf(fault.Usage, "abupdate apply: --reboot is for the running system, not for --disk")
+	case opt.StageOnly && (c.toSwitch || c.cancel) || c.toSwitch && c.cancel:
+		return fault.Errorf(fault.Usage, "abupdate apply: --stage-only, --switch and --cancel exclude each other")
+	case c.reboot && (opt.StageOnly || c.cancel):
+		return fault.Errorf(fault.Usage, "abupdate apply: --reboot goes with neither --stage-only nor --cancel: they change nothing that boots")
+	case (c.toSwitch || c.cancel) && (len(args) > 0 || opt.DryRun):
+		return fault.Errorf(fault.Usage, "abupdate apply: --switch and --cancel are about what is in the slot: they take no REF and no --dry-run")
+	}
+	if err := checkTransfer(opt.Transfer); err != nil {
+		return err
+	}
+	if c.toSwitch || c.cancel {
+		return nil
+	}
+	if opt.Source, err = c.source.options(); err != nil {
+		return err
+	}
+	if c.disk == "" {
+		opt.Config = c.source.config
+	}
+	return nil
+}
+
+func (a *app) apply(cmd *cobra.Command, c applyCall) error {
 	access := updater.Change
-	if opt.DryRun {
+	if c.opt.DryRun {
 		access = updater.Read
 	}
-	sys, err := updater.Open(updater.OpenOptions{Disk: disk, Access: access, Trust: trusted})
+	sys, err := updater.Open(updater.OpenOptions{Disk: c.disk, Access: access, Trust: c.trusted})
 	if err != nil {
 		return err
 	}
 	defer sys.Close()
-	done, err := sys.Apply(cmd.Context(), opt)
+	if c.cancel {
+		return a.cancel(sys)
+	}
+	c.opt.Progress = a.progress.report
+	var done *updater.Applied
+	if c.toSwitch {
+		done, err = sys.Switch(cmd.Context(), c.opt.Allow, c.opt.Progress)
+	} else {
+		done, err = sys.Apply(cmd.Context(), c.opt)
+	}
 	if err != nil {
 		return err
 	}
-	return a.applied(done, reboot)
+	return a.applied(done, c.reboot)
 }
 
 // applied tells what was done, and reboots if that was ordered: also when
@@ -152,12 +173,7 @@ func outcome(r *updater.Applied) string {
 }
 
 // cancel takes back what waits in a slot.
-func (a *app) cancel(disk string) error {
-	sys, err := updater.Open(updater.OpenOptions{Disk: disk, Access: updater.Change})
-	if err != nil {
-		return err
-	}
-	defer sys.Close()
+func (a *app) cancel(sys *updater.System) error {
 	done, err := sys.Cancel()
 	if err != nil {
 		return err
@@ -165,20 +181,6 @@ func (a *app) cancel(disk string) error {
 	return a.print(done, func(w io.Writer) {
 		fmt.Fprintf(w, "version %s in slot %v is taken back; slot %v boots next\n", orDash(done.Version), done.Slot, done.Next)
 	})
-}
-
-// switchSlot switches to what --stage-only left.
-func (a *app) switchSlot(cmd *cobra.Command, disk string, trusted []string, opt updater.ApplyOptions, reboot bool) error {
-	sys, err := updater.Open(updater.OpenOptions{Disk: disk, Access: updater.Change, Trust: trusted})
-	if err != nil {
-		return err
-	}
-	defer sys.Close()
-	done, err := sys.Switch(cmd.Context(), opt.Allow, opt.Progress)
-	if err != nil {
-		return err
-	}
-	return a.applied(done, reboot)
 }
 
 func printApplied(w io.Writer, r *updater.Applied) {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"unicode"
 )
 
 // Media types of an update as an OCI artifact.
@@ -141,6 +142,12 @@ func (m *Manifest) Validate() error {
 		return fmt.Errorf("%w: hash_offset is %d; the image ends at %d", ErrInvalid, m.HashOffset, m.ImageBytes)
 	case m.TreeBytes < BlockSize || m.TreeBytes%BlockSize != 0 || m.TreeBytes > m.ImageBytes/64+8*BlockSize:
 		return fmt.Errorf("%w: tree_bytes is %d", ErrInvalid, m.TreeBytes)
+	}
+	// They stand in the menus of the console, one to a line.
+	for _, text := range []string{m.Version, m.Architecture, m.Compatible, m.Kernel} {
+		if strings.ContainsFunc(text, unicode.IsControl) {
+			return fmt.Errorf("%w: %q has control characters", ErrInvalid, text)
+		}
 	}
 	if m.Layers != "" {
 		if _, err := decodeSum("layers_sha256", m.Layers); err != nil {

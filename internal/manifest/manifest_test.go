@@ -46,6 +46,8 @@ func TestValidate(t *testing.T) {
 	}{
 		{"later format", func(m *manifest.Manifest) { m.Format = 2 }, "format 2"},
 		{"no version", func(m *manifest.Manifest) { m.Version = "" }, "no version"},
+		{"version that clears the screen", func(m *manifest.Manifest) { m.Version = "1\x1b[2J" }, "control characters"},
+		{"kernel of two lines", func(m *manifest.Manifest) { m.Kernel = "6.1\nx" }, "control characters"},
 		{"no architecture", func(m *manifest.Manifest) { m.Architecture = "" }, "no architecture"},
 		{"no data", func(m *manifest.Manifest) { m.DataBlocks = 0 }, "data_blocks"},
 		{"absurd data", func(m *manifest.Manifest) { m.DataBlocks = 1 << 60 }, "data_blocks"},

@@ -33,6 +33,8 @@ var errFAT = errors.New("no sound FAT32 file system")
 const (
 	maxFAT = 64 << 20
 	maxDir = 2 << 20
+	// maxLongName is how many characters the pieces of a long name hold.
+	maxLongName = 20 * 13
 )
 
 func openFAT(dev blockdev.Device) (*fat, error) {
@@ -159,7 +161,12 @@ func (f *fat) list(dir uint32) ([]fatEntry, error) {
 		case e[0] == 0xe5:
 			long = nil
 		case attr&0x3f == 0x0f:
-			long = append(longPart(e), long...)
+			if e[0]&0x40 != 0 { // a name begins; pieces before it are of none
+				long = nil
+			}
+			if len(long) < maxLongName {
+				long = append(longPart(e), long...)
+			}
 		case attr&0x08 != 0: // volume label
 			long = nil
 		default:

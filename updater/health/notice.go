@@ -101,7 +101,7 @@ func Motd(root, line string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("writing the message of the day: %w", err)
 	}
-	tmp := path + ".new"
+	tmp := filepath.Join("/", root, "run/.abupdate-motd") // pam_motd shows all that is in motd.d
 	if err := os.WriteFile(tmp, []byte(line+"\n"), 0o644); err != nil {
 		return fmt.Errorf("writing the message of the day: %w", err)
 	}

@@ -77,7 +77,7 @@ qemu: build
 .PHONY: campaign
 campaign: build
 	go test -count=1 -timeout 3h ./qemu-tests/campaign -full -v | grep -v -e '^=== '
-	ABUPDATE_BIN=$(CURDIR)/bin go test -count=1 -timeout 3h ./qemu-tests -run '^(TestReplay|TestLife|TestSelectorUpdate|TestSecureBoot)' -full -v | grep -v -e '^=== '
+	ABUPDATE_BIN=$(CURDIR)/bin go test -count=1 -timeout 3h ./qemu-tests -run '^(TestReplay|TestLife|TestDamageBoots|TestSelectorUpdate|TestSecureBoot)' -full -v | grep -v -e '^=== '
 
 # One after the other also under make -j: the machines want the processors.
 .PHONY: test

@@ -41,7 +41,7 @@ func bootRows(prefix, peer string, from *experiment, own, whole, bytes bar) []ro
 
 // Guests have two processors, and little of the rest.
 const (
-	guestProcessors = 2
+	guestProcessors = 1
 	guestMemory     = 1024 // MiB
 	guestWait       = 10 * time.Minute
 )

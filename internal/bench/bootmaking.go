@@ -83,8 +83,12 @@ func (b *bench) machines(ctx context.Context) (*machines, error) {
 	if m.peer, err = b.peerDisk(ctx, dir); err != nil {
 		return nil, err
 	}
-	// The first boot makes the file system of /var.
+	// The first boot makes the file system of /var. A slot that nobody confirms
+	// is not booted for ever.
 	if _, err := m.boot(ctx, m.ours); err != nil {
+		return nil, err
+	}
+	if _, err := b.measure(ctx, measure, command{args: []string{b.abupdate, "mark-good", "--disk", in("ours.img"), "--quiet"}}); err != nil {
 		return nil, err
 	}
 	b.kept.machines, b.dracut = m, d

@@ -73,7 +73,7 @@ func writePage(w io.Writer, b *bench, sections []section, day time.Time) {
 		fmt.Fprintf(w, "- upgrade: %d packages as released, with manuals and translations, the kernel for virtual machines; %d of them changed since\n", u.Packages, u.Changed)
 	}
 	if b.dracut != nil {
-		fmt.Fprintf(w, "- boots: the same root, with the kernel %s for both, in QEMU without KVM, %d processors and %d MiB; dracut %s\n",
+		fmt.Fprintf(w, "- boots: the same root, with the kernel %s for both, in QEMU without KVM, processors: %d, memory: %d MiB; dracut %s\n",
 			b.dracut.Kernel, guestProcessors, guestMemory, b.dracut.Version)
 	}
 	for _, s := range sections {

@@ -132,8 +132,8 @@ func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 10
 
 // checkVersion refuses what a device would refuse.
 func checkVersion(version string) error {
-	if len(version) > manifest.MaxVersion {
-		return fault.Errorf(fault.Usage, "version %q has %d bytes; a device's boot state has room for %d: give another with --version", version, len(version), manifest.MaxVersion)
+	if err := manifest.CheckVersion(version); err != nil {
+		return fault.Errorf(fault.Usage, "%w: give another with --version", err)
 	}
 	return nil
 }

@@ -77,8 +77,8 @@ func checkManifest(f facts, m manifest.Manifest, allow Allow) error {
 	if m.Architecture != f.architecture {
 		return fault.Errorf(fault.Refused, "%s is for %s; the device is %s", named(m), m.Architecture, f.architecture)
 	}
-	if len(m.Version) > manifest.MaxVersion {
-		return fault.Errorf(fault.Refused, "version %.16s... has %d bytes; the boot state has room for %d", m.Version, len(m.Version), manifest.MaxVersion)
+	if err := manifest.CheckVersion(m.Version); err != nil {
+		return fault.Wrap(fault.Refused, err)
 	}
 	if err := checkKernel(f.selector, m); err != nil {
 		return err

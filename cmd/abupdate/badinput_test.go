@@ -91,7 +91,7 @@ func TestBadInput(t *testing.T) {
 		{"build " + ref("v1") + " --push r.example/os:{version}-{flavour}", 2, "{flavour} is none of"},
 		{"build a b -o " + work + "/x --tag {version}{foo}", 2, "{foo} is none of"},
 		{"build " + ref("v1") + " -o " + work + "/x --version " + strings.Repeat("1", 65), 2, "has 65 bytes; a device's boot state has room for 64"},
-		{"apply " + ref("v2") + " --version " + strings.Repeat("1", 65) + " --disk " + disk, 6, "has 65 bytes; the boot state has room for 64"},
+		{"apply " + ref("v2") + " --version " + strings.Repeat("1", 65) + " --disk " + disk, 6, "has 65 bytes; a device's boot state has room for 64"},
 		{"build a b -o " + work + "/x --jobs -1", 2, "jobs"},
 		{"build " + ref("v1"), 2, "nowhere to build to"},
 		{"build " + ref("v1") + " -o " + work + "/x --level 99", 2, "level"},

@@ -100,13 +100,19 @@ func TestInspectEscapes(t *testing.T) {
 		"plain":   {Version: "1"},
 		"hostile": {Version: "2" + clear, Labels: map[string]string{"key" + clear: "value" + clear}},
 	})
-	for _, args := range [][]string{
-		{"inspect", "oci:" + dir + ":hostile"},
-		{"build", "oci:" + dir + ":hostile", "--raw", filepath.Join(t.TempDir(), "raw")},
-		{"diff", "oci:" + dir + ":plain", "oci:" + dir + ":hostile"},
+	if out := must(t, "inspect", "oci:"+dir+":hostile"); strings.Contains(out, "\x1b") || !strings.Contains(out, `2\x1b[2J`) || !strings.Contains(out, `value\x1b[2J`) {
+		t.Errorf("inspect says %q", out)
+	}
+	for _, tt := range []struct {
+		code int
+		args []string
+	}{
+		{2, []string{"build", "oci:" + dir + ":hostile", "--raw", filepath.Join(t.TempDir(), "raw")}},
+		{6, []string{"diff", "oci:" + dir + ":plain", "oci:" + dir + ":hostile"}},
 	} {
-		if out := must(t, args...); strings.Contains(out, "\x1b") || !strings.Contains(out, `2\x1b[2J`) {
-			t.Errorf("%s says %q", args[0], out)
+		code, _, errs := abupdate(t, tt.args...)
+		if code != tt.code || strings.Contains(errs, "\x1b") || !strings.Contains(errs, `"2\x1b[2J" has control characters`) {
+			t.Errorf("%s = %d, %q; want %d and why", tt.args[0], code, errs, tt.code)
 		}
 	}
 }

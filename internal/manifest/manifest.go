@@ -95,14 +95,29 @@ func (m *Manifest) Encode() ([]byte, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
-	if len(m.Version) > MaxVersion {
-		return nil, fmt.Errorf("%w: version %q has more than %d bytes", ErrInvalid, m.Version, MaxVersion)
+	if err := CheckVersion(m.Version); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	b, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encoding update manifest: %w", err)
 	}
 	return append(b, '\n'), nil
+}
+
+// CheckVersion says why a version cannot be that of a new system.
+func CheckVersion(version string) error {
+	if len(version) > MaxVersion {
+		return fmt.Errorf("version %.16q... has %d bytes; a device's boot state has room for %d", version, len(version), MaxVersion)
+	}
+	return checkText(version)
+}
+
+func checkText(text string) error {
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		return fmt.Errorf("%q has control characters", text)
+	}
+	return nil
 }
 
 // Decode reads and validates a document. Fields that it does not know are
@@ -145,8 +160,8 @@ func (m *Manifest) Validate() error {
 	}
 	// They stand in the menus of the console, one to a line.
 	for _, text := range []string{m.Version, m.Architecture, m.Compatible, m.Kernel} {
-		if strings.ContainsFunc(text, unicode.IsControl) {
-			return fmt.Errorf("%w: %q has control characters", ErrInvalid, text)
+		if err := checkText(text); err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
 	if m.Layers != "" {

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"github.com/abupdate/abupdate/internal/fault"
 	"github.com/abupdate/abupdate/internal/manifest"
 	"github.com/abupdate/abupdate/oci"
 	"github.com/abupdate/abupdate/squashfs"
@@ -80,7 +81,7 @@ func Compose(ctx context.Context, img *oci.Image, sink squashfs.Sink, opt Option
 	}
 	r.Manifest.Layers = fmt.Sprintf("%x", sha256.Sum256(r.Plan.Layers))
 	if err := r.Manifest.Validate(); err != nil {
-		return nil, fmt.Errorf("describing the image: %w", err)
+		return nil, fault.Errorf(fault.Refused, "describing the image: %w", err)
 	}
 	return r, nil
 }

@@ -162,6 +162,7 @@ func (b *boot) prepare() error {
 			return fmt.Errorf("mounting %s on %s: %w", m.Type, m.Target, err)
 		}
 	}
+	b.sys.Settle()
 	// Without this the kernel drops most of what is written to /dev/kmsg.
 	b.setKernel("printk_devkmsg", "on")
 	line, err := os.ReadFile(b.path("/proc/cmdline"))

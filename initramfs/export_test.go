@@ -49,3 +49,9 @@ func RemoveAll(dir string) error {
 	}
 	return err
 }
+
+// SettleThread is Settle, and what SwitchRoot does of it for its own thread.
+func SettleThread() (settle, unsettle func()) {
+	m := newMachine()
+	return m.Settle, m.unsettle
+}

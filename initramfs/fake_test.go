@@ -368,7 +368,8 @@ func (f *fakeSystem) ArmWatchdog(timeout time.Duration) (bool, error) {
 	return true, f.call("watchdog %v", timeout)
 }
 
-func (f *fakeSystem) Alive() {}
+func (f *fakeSystem) Settle() {}
+func (f *fakeSystem) Alive()  {}
 
 func (f *fakeSystem) BridgeWatchdog(timeout, grace time.Duration) error {
 	return f.call("bridge %v %v", timeout, grace)

@@ -26,6 +26,7 @@ type machine struct {
 	consoles *consoles
 	watchdog *watchdog.File
 	alive    atomic.Int64 // Uptime of the last sign of life
+	slack    int          // of this process's timers at first, in nanoseconds; see Settle
 }
 
 // stuckAfter is how long the sequence may go without a sign of life: a call
@@ -35,8 +36,10 @@ const stuckAfter = 10 * time.Minute
 // Main is what PID 1 does. It does not return.
 func Main() {
 	// One thing happens after the other here. On more processors the runtime's
-	// threads look for work that there is none of, beside the kernel's own.
-	runtime.GOMAXPROCS(1)
+	// threads look for work that there is none of, beside the kernel's own. On
+	// one alone its monitor takes the processor away from each system call that
+	// lasts some microseconds, and back, and has no rest itself.
+	runtime.GOMAXPROCS(2)
 	m := newMachine()
 	go m.guard()
 	err := Boot(m)
@@ -99,12 +102,13 @@ func bare(err error) error {
 }
 
 func (m *machine) LoadModule(path, params string) error {
-	f, err := os.Open(path)
+	// Package os would ask of each file whether it can be waited for.
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer f.Close()
-	err = unix.FinitModule(int(f.Fd()), params, 0)
+	defer unix.Close(fd)
+	err = unix.FinitModule(fd, params, 0)
 	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}

@@ -33,6 +33,7 @@ func (m *machine) SwitchRoot(root, init string, args, env []string) error {
 		m.consoles.close()
 		m.consoles = nil
 	}
+	m.unsettle()
 	err = unix.Exec(init, append([]string{init}, args...), env)
 	return fmt.Errorf("running %s: %w", init, err)
 }

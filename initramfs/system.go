@@ -23,6 +23,9 @@ type System interface {
 	Args() []string
 	Environ() []string
 
+	// Settle comes once, when there is a /proc: what is to be set for this
+	// process.
+	Settle()
 	// Mount and Unmount take paths below Root, with a leading slash.
 	Mount(m Mount) error
 	Unmount(target string) error

@@ -270,6 +270,7 @@ func (m *Machine) Log(_ bool, line string)                           { m.Message
 func (m *Machine) Uptime() time.Duration                             { return m.clock }
 func (m *Machine) Sleep(d time.Duration)                             { m.clock += d }
 func (m *Machine) ArmWatchdog(time.Duration) (bool, error)           { return true, nil }
+func (m *Machine) Settle()                                           {}
 func (m *Machine) Alive()                                            {}
 func (m *Machine) BridgeWatchdog(time.Duration, time.Duration) error { return nil }
 func (m *Machine) Restart(how recovery.Restart)                      { m.restart = how }

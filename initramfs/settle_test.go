@@ -1,0 +1,53 @@
+package initramfs_test
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/abupdate/abupdate/initramfs"
+)
+
+// timerSlack is that of one thread, as the kernel prints it.
+func timerSlack(t *testing.T, thread string) string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/" + thread + "/timerslack_ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// TestSettle gives every other thread slack, and gives none of it to the program
+// that follows: each service that the image's init starts would have it.
+func TestSettle(t *testing.T) {
+	runtime.LockOSThread() // ends with the goroutine
+	own := strconv.Itoa(unix.Gettid())
+	before := timerSlack(t, own)
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil || len(threads) < 2 {
+		t.Fatalf("%d threads, %v", len(threads), err)
+	}
+	settle, unsettle := initramfs.SettleThread()
+	settle()
+	for _, thread := range threads {
+		want := "10000000"
+		if thread.Name() == own {
+			want = before
+		}
+		if got := timerSlack(t, thread.Name()); got != want {
+			t.Errorf("thread %s of %s has a slack of %s ns; want %s", thread.Name(), own, got, want)
+		}
+	}
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 10_000_000, 0, 0, 0); err != nil { // as a thread has that one of them started
+		t.Fatal(err)
+	}
+	unsettle()
+	if got := timerSlack(t, own); got != before {
+		t.Errorf("the thread that switches the root has a slack of %s ns; want %s", got, before)
+	}
+}

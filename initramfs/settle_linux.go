@@ -14,22 +14,17 @@ const lateness = 10_000_000
 // Settle gives the threads of Go's runtime rest: while a system call lasts, its
 // monitor looks after it every 20 µs, and half of what a slow machine does here
 // was that. With more slack the kernel lets it sleep on until it does something
-// anyway, a tick for one. Threads that these start have the same; SwitchRoot
+// anyway, a tick for one. Threads that start later have the same; SwitchRoot
 // takes care that the image's init has not.
 func (m *machine) Settle() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
 	if err != nil || slack <= 0 {
 		return
 	}
 	m.slack = slack
-	own := strconv.Itoa(unix.Gettid())
 	threads, _ := os.ReadDir("/proc/self/task")
 	for _, t := range threads {
-		if name := t.Name(); name != own {
-			os.WriteFile("/proc/"+name+"/timerslack_ns", []byte(strconv.Itoa(lateness)), 0) // kernels before 4.6 have none
-		}
+		os.WriteFile("/proc/"+t.Name()+"/timerslack_ns", []byte(strconv.Itoa(lateness)), 0) // kernels before 4.6 have none
 	}
 }
 

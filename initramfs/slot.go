@@ -132,14 +132,9 @@ const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // handOver leaves word of what was booted, moves the pseudo file systems and
 // runs the image's init.
 func (b *boot) handOver(choice bootctl.Choice, c *partitions.SlotContent) error {
-	init := findProgram(b.path(newRoot), initPaths...)
-	if want := b.cmdline.Init; want != "" {
-		if init = findProgram(b.path(newRoot), want); init == "" {
-			return fmt.Errorf("slot %v: init=%s is not a program in the image", choice.Slot, want)
-		}
-	}
-	if init == "" {
-		return fmt.Errorf("slot %v: the image has no init: none of %s", choice.Slot, strings.Join(initPaths, ", "))
+	init, err := b.findInit()
+	if err != nil {
+		return fmt.Errorf("slot %v: %w", choice.Slot, err)
 	}
 	booted := bootctl.Booted{
 		Slot: choice.Slot, Disk: b.disk.Path, DiskGUID: b.layout.GUID(),
@@ -170,6 +165,22 @@ func (b *boot) handOver(choice bootctl.Choice, c *partitions.SlotContent) error 
 		}
 	}
 	return b.sys.SwitchRoot(newRoot, init, b.sys.Args(), environ(b.sys.Environ()))
+}
+
+// findInit returns the image's init: that of the command line, if it names one.
+func (b *boot) findInit() (string, error) {
+	if want := b.cmdline.Init; want != "" {
+		init := findProgram(b.path(newRoot), want)
+		if init == "" {
+			return "", fmt.Errorf("init=%s is not a program in the image", want)
+		}
+		return init, nil
+	}
+	init := findProgram(b.path(newRoot), initPaths...)
+	if init == "" {
+		return "", fmt.Errorf("the image has no init: none of %s", strings.Join(initPaths, ", "))
+	}
+	return init, nil
 }
 
 // environ is what the kernel gave this process, as it would have given it to

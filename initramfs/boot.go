@@ -165,7 +165,7 @@ func (b *boot) prepare() error {
 	b.sys.Settle()
 	// Without this the kernel drops most of what is written to /dev/kmsg.
 	b.setKernel("printk_devkmsg", "on")
-	line, err := os.ReadFile(b.path("/proc/cmdline"))
+	line, err := readFile(b.path("/proc/cmdline"))
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (b *boot) prepare() error {
 	}
 	// An init that ends panics the kernel; without panic= that would be the
 	// end of the device instead of a counted boot.
-	if p, err := os.ReadFile(b.path("/proc/sys/kernel/panic")); err == nil && strings.TrimSpace(string(p)) == "0" {
+	if p, err := readFile(b.path("/proc/sys/kernel/panic")); err == nil && strings.TrimSpace(string(p)) == "0" {
 		b.setKernel("panic", "5")
 	}
 	b.mark("start")
@@ -246,7 +246,7 @@ func (b *boot) loaderPartition() string {
 		b.debug("mounting efivarfs: %v", err)
 		return ""
 	}
-	raw, err := os.ReadFile(b.path(efiVars + "/" + loaderVar))
+	raw, err := readFile(b.path(efiVars + "/" + loaderVar))
 	if err != nil {
 		b.debug("reading the loader's partition: %v", err)
 		return ""

@@ -29,7 +29,7 @@ func (m *machine) openConsoles() *consoles {
 	if m.consoles != nil {
 		return m.consoles
 	}
-	active, _ := os.ReadFile("/sys/class/tty/console/active")
+	active, _ := readFile("/sys/class/tty/console/active")
 	names := strings.Fields(string(active))
 	if len(names) == 0 {
 		names = []string{"console"}

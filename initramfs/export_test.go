@@ -10,6 +10,8 @@ import (
 var (
 	Resolve         = resolve
 	FindProgram     = findProgram
+	ReadFile        = readFile
+	NewDirFS        = newDirFS
 	DecodeEFIString = decodeEFIString
 	SplitCmdline    = splitCmdline
 	NewCmdline      = newCmdline

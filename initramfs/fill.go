@@ -32,7 +32,7 @@ func (b *boot) fillVar(rootHash string, making bool) error {
 	if err != nil {
 		return err
 	}
-	last, err := os.ReadFile(mark)
+	last, err := readFile(mark)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}

@@ -53,7 +53,7 @@ type kernel struct {
 
 // readPin reads the selector's choice, where this is the second kernel.
 func (b *boot) readPin() error {
-	text, err := os.ReadFile(b.path(pinPath))
+	text, err := readFile(b.path(pinPath))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -177,7 +177,7 @@ func findKernel(root, release string) (kernel, error) {
 // selectorKargs are the words of the command line that came from the image
 // that the selector was made of.
 func (b *boot) selectorKargs() string {
-	text, err := os.ReadFile(b.path(kargsPath))
+	text, err := readFile(b.path(kargsPath))
 	if err != nil {
 		return ""
 	}

@@ -31,7 +31,7 @@ func (b *boot) leaveWatchdog() {
 // as soon as its module is there; the one in software only where the machine
 // has none.
 func (b *boot) loadModules() error {
-	list, err := os.ReadFile(b.path(modulesPath))
+	list, err := readFile(b.path(modulesPath))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // everything is built in
 	}

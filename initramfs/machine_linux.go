@@ -116,7 +116,7 @@ func (m *machine) LoadModule(path, params string) error {
 }
 
 func (m *machine) FindDisk(hint partitions.Hint) (*Disk, error) {
-	list, err := partitions.ListDisks(os.DirFS("/sys"), "/dev")
+	list, err := partitions.ListDisks(newDirFS("/sys"), "/dev")
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +223,7 @@ func (m *machine) Log(urgent bool, line string) {
 // consoleLevel is the first number of the kernel's printk setting: messages
 // below it appear on the consoles.
 func consoleLevel() (level int) {
-	b, err := os.ReadFile("/proc/sys/kernel/printk")
+	b, err := readFile("/proc/sys/kernel/printk")
 	if err == nil {
 		fmt.Sscan(string(b), &level)
 	}

@@ -22,7 +22,7 @@ func (b *boot) storedMachineID() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	raw, err := os.ReadFile(path)
+	raw, err := readFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
@@ -68,7 +68,7 @@ func derivedID(own ...string) string {
 // disk's GUID alone is shared by all copies of one disk image.
 func (b *boot) hardwareID() string {
 	for _, name := range []string{"/sys/class/dmi/id/product_uuid", "/sys/firmware/devicetree/base/serial-number"} {
-		if raw, err := os.ReadFile(b.path(name)); err == nil && len(raw) > 0 {
+		if raw, err := readFile(b.path(name)); err == nil && len(raw) > 0 {
 			return strings.Trim(string(raw), "\x00\n ")
 		}
 	}

@@ -1,7 +1,6 @@
 package initramfs
 
 import (
-	"os"
 	"strings"
 )
 
@@ -14,7 +13,7 @@ func (b *boot) mark(phase string) {
 	if !b.cmdline.Timing {
 		return
 	}
-	text, err := os.ReadFile(b.path("/proc/uptime"))
+	text, err := readFile(b.path("/proc/uptime"))
 	if err != nil {
 		return
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/abupdate/abupdate/partitions"
 	"github.com/abupdate/abupdate/updater/trust"
@@ -59,7 +58,7 @@ func (b *boot) checkTrust(c *partitions.SlotContent) error {
 
 func (b *boot) config() (Config, error) {
 	var c Config
-	text, err := os.ReadFile(b.path(ConfigPath))
+	text, err := readFile(b.path(ConfigPath))
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}

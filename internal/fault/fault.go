@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"syscall"
 )
 
@@ -74,7 +73,11 @@ func KindOf(err error) Kind {
 	if errors.Is(err, syscall.ENOTDIR) {
 		return Usage // a path that somebody gave goes through a file
 	}
-	var n net.Error
+	var n interface { // net.Error; package net is not for PID 1
+		error
+		Timeout() bool
+		Temporary() bool
+	}
 	if errors.As(err, &n) {
 		if _, bare := n.(syscall.Errno); !bare { // an Errno has net.Error's methods
 			return Network

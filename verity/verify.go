@@ -7,6 +7,8 @@ import (
 	"io"
 	"runtime"
 	"sync"
+
+	"github.com/abupdate/abupdate/internal/blockdev"
 )
 
 // VerifyBlock checks one data block against its hash.
@@ -31,7 +33,7 @@ func (t *Tree) VerifyBlock(i int64, p []byte) error {
 const verifyChunk = 1 << 20
 
 // VerifyData reads the whole image and checks it, on all processors, with
-// 1 MiB of memory for each. Of several bad blocks it reports the first.
+// a buffer of 1 MiB for each. Of several bad blocks it reports the first.
 // progress, if not nil, is called with the number of bytes done, never by two
 // goroutines at a time. The error is the context's cause when it is canceled.
 func (t *Tree) VerifyData(ctx context.Context, r io.ReaderAt, progress func(done int64)) error {
@@ -88,7 +90,9 @@ func (v *verification) report(off, n int64, err error) {
 }
 
 func (v *verification) run(ctx context.Context) {
-	buf := make([]byte, min(verifyChunk, v.size))
+	room := blockdev.NewBuffer(int(min(verifyChunk, v.size)))
+	defer room.Free()
+	buf := room.Bytes()
 	hashes := make([]byte, 2*len(buf)/BlockSize*hashSize)
 	for {
 		off, n := v.take()

@@ -3,6 +3,7 @@ package transfer
 import (
 	"bytes"
 
+	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/updater/delta"
 	"github.com/abupdate/abupdate/verity"
 )
@@ -38,23 +39,28 @@ type chunk struct {
 	delta.Range
 	ticket int64 // chunks are written in their order
 	parts  []part
-	buf    []byte
+	room   *blockdev.Buffer
+	buf    []byte // of room
 	got    []byte // hashes
 	want   []byte // the tree's, a window of them
 	known  delta.Range
 	kinds  [mostBlocks]kind
 }
 
-// newChunk makes one with room for so many blocks, at most mostBlocks.
+// newChunk makes one with room for so many blocks, at most mostBlocks. It is to
+// be freed.
 func newChunk(blocks int64) *chunk {
+	room := blockdev.NewBuffer(int(blocks * verity.BlockSize))
 	return &chunk{
-		buf: make([]byte, blocks*verity.BlockSize),
+		room: room, buf: room.Bytes(),
 		got: make([]byte, blocks*verity.HashSize), want: make([]byte, windowBlocks*verity.HashSize),
 	}
 }
 
-// room is how many blocks it has room for.
-func (c *chunk) room() int64 { return int64(len(c.buf)) / verity.BlockSize }
+func (c *chunk) free() { c.room.Free() }
+
+// most is how many blocks it has room for.
+func (c *chunk) most() int64 { return int64(len(c.buf)) / verity.BlockSize }
 
 // bytes returns the room of blocks.
 func (c *chunk) bytes(r delta.Range) []byte {

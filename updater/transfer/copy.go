@@ -57,6 +57,7 @@ func (c *copying) fail(err error) {
 
 func (c *copying) work(ctx context.Context) error {
 	ch := newChunk(chunkBlocks)
+	defer ch.free()
 	for c.take(ch) {
 		if err := context.Cause(ctx); err != nil {
 			return err

@@ -55,13 +55,15 @@ func (r *run) fetchAll(ctx context.Context, missing []delta.Range) error {
 // fetchWhole reads the remote from its start, and again from what was wrong on
 // if somebody else may have that right.
 func (r *run) fetchWhole(ctx context.Context, missing []delta.Range) error {
+	c := newChunk(fetchBlocks)
+	defer c.free()
 	for all := (delta.Range{End: missing[len(missing)-1].End}); ; {
 		r.ranges.Add(1)
 		body, err := r.opt.Whole(ctx)
 		if err != nil {
 			return err
 		}
-		at, err := r.fetch(ctx, newChunk(fetchBlocks), body, all, missing)
+		at, err := r.fetch(ctx, c, body, all, missing)
 		if err == nil || !elsewhere(body, err) {
 			return err
 		}
@@ -92,6 +94,7 @@ func (r *run) fetchRanges(ctx context.Context, missing []delta.Range) error {
 	for range min(inFlight, len(ranges)) {
 		wg.Go(func() {
 			c := newChunk(step)
+			defer c.free()
 			for part := range todo {
 				if err := r.fetchPart(ctx, c, part, missing); err != nil {
 					cancel(err) // the first counts
@@ -148,7 +151,7 @@ func (r *run) fetch(ctx context.Context, c *chunk, body io.ReadCloser, part delt
 			if err := context.Cause(ctx); err != nil {
 				return at, err
 			}
-			c.begin(delta.Range{First: at, End: min(at+c.room(), m.End)})
+			c.begin(delta.Range{First: at, End: min(at+c.most(), m.End)})
 			if n, err := io.ReadFull(in, c.bytes(c.Range)); err != nil {
 				return at, readError(at*verity.BlockSize+int64(n), err)
 			}

@@ -138,6 +138,7 @@ func (r *run) addLate(missing []delta.Range) []delta.Range {
 // repeatAll copies the blocks that had to wait for others.
 func (r *run) repeatAll(ctx context.Context) error {
 	c := newChunk(1)
+	defer c.free()
 	for _, again := range r.again {
 		if err := context.Cause(ctx); err != nil {
 			return err

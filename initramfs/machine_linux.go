@@ -3,6 +3,7 @@ package initramfs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strings"
@@ -120,6 +121,7 @@ func (m *machine) FindDisk(hint partitions.Hint) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer keepOpen(list)()
 	found, err := partitions.FindBootDisk(list, hint)
 	if err != nil {
 		return nil, err
@@ -133,6 +135,27 @@ func (m *machine) FindDisk(hint partitions.Hint) (*Disk, error) {
 		return nil, errors.Join(err, dev.Close())
 	}
 	return &Disk{Path: path, Dev: dev}, nil
+}
+
+// keepOpen keeps what is opened of the candidates open until the function that it
+// returns is called: the kernel forgets what it read of a disk when nobody has it
+// open any more, and the table is read again.
+func keepOpen(list []partitions.Candidate) (closeAll func()) {
+	var opened []io.Closer
+	for i, c := range list {
+		list[i].Open = func() (blockdev.Device, error) {
+			dev, err := c.Open()
+			if closer, ok := dev.(io.Closer); ok && err == nil {
+				opened = append(opened, closer)
+			}
+			return struct{ blockdev.Device }{dev}, err // without its Close
+		}
+	}
+	return func() {
+		for _, dev := range opened {
+			dev.Close()
+		}
+	}
 }
 
 // waitForNodes returns an error while partitions have no device node yet: a

@@ -11,6 +11,8 @@ export PATH := $(CURDIR)/.cache/go/bin:$(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 export ABUPDATE_CACHE ?= $(CURDIR)/.cache
 FUZZTIME ?= 30s
 LDFLAGS  := -s -w
+# PID 1 needs less memory than a huge page has, which the kernel would clear first; and names for its memory are of no use.
+INITFLAGS := $(LDFLAGS) -X runtime.godebugDefault=disablethp=1,decoratemappings=0
 UNIT      = $$(go list ./... | grep -v -e '/qemu-tests' -e '/internal/conformance' -e '/internal/interop')
 
 .PHONY: help
@@ -36,7 +38,8 @@ toolchain: packages
 
 .PHONY: build
 build: toolchain
-	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/abupdate ./cmd/abinit ./qemu-tests/guest
+	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/abupdate ./qemu-tests/guest
+	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(INITFLAGS)' -o bin/ ./cmd/abinit
 
 .PHONY: check gofmt vet unit arm64
 check: toolchain gofmt vet unit arm64

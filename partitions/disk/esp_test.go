@@ -245,3 +245,33 @@ func TestConvertQcow2Fails(t *testing.T) {
 		t.Error("ConvertQcow2() failed and left its file")
 	}
 }
+
+// Pieces of a long name whose file is gone belong to no other file. The name
+// behind them fills its piece, so that nothing ends it but its beginning.
+func TestLongNameWithoutItsFile(t *testing.T) {
+	_, d := create(t, 0, small, disk.Options{})
+	if err := disk.WriteESP(d, map[string][]byte{"d/a first long name": {1}, "d/thirteen.char": {2}}); err != nil {
+		t.Fatal(err)
+	}
+	sec, err := d.Section(partitions.LabelESP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make([]byte, sec.Size())
+	if _, err := sec.ReadAt(all, 0); err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(all, []byte("AFIRST~1"))
+	if at < 32 || at%32 != 0 || all[at-32+11] != 0x0f {
+		t.Fatalf("the short name stands at byte %d", at)
+	}
+	if _, err := sec.WriteAt(all[at-32:at], int64(at)); err != nil { // one more piece
+		t.Fatal(err)
+	}
+	if b, err := disk.ReadESP(d, "d/thirteen.char"); err != nil || !bytes.Equal(b, []byte{2}) {
+		t.Errorf("ReadESP(the file behind them) = %v, %v; want its byte", b, err)
+	}
+	if _, err := disk.ReadESP(d, "d/a first long name"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("ReadESP(the file that is gone) = %v; want %v", err, fs.ErrNotExist)
+	}
+}

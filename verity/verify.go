@@ -32,8 +32,8 @@ func (t *Tree) VerifyBlock(i int64, p []byte) error {
 // verifyChunk is how much one goroutine reads and checks at a time, in bytes.
 const verifyChunk = 1 << 20
 
-// VerifyData reads the whole image and checks it, on all processors, with
-// a buffer of 1 MiB for each. Of several bad blocks it reports the first.
+// VerifyData reads the whole image and checks it, on all processors, with a
+// buffer of 1 MiB for each. Of several bad blocks it reports the first.
 // progress, if not nil, is called with the number of bytes done, never by two
 // goroutines at a time. The error is the context's cause when it is canceled.
 func (t *Tree) VerifyData(ctx context.Context, r io.ReaderAt, progress func(done int64)) error {
